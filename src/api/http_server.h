@@ -1,0 +1,68 @@
+// The HTTP/JSON server behind the CLI: routes, typed answers, streams of events. Speaks over a
+// unix socket; what each route means is in docs/api.md and in src/node/routes.cc.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/executor.h"
+#include "base/json.h"
+
+namespace dvs {
+
+struct HttpRequest {
+  std::string method;
+  std::string path;
+  std::map<std::string, std::string> query;   // decoded
+  std::vector<std::string> params;            // what the route's {} matched, decoded
+  Json body;                                  // an object; {} when the request had none
+};
+
+// Answers one request: either with reply()/fail() once, or with a stream of JSON lines. May be
+// kept and used later, on the Executor's thread; when the client has gone, calls do nothing.
+// Destroyed without an answer: 500.
+class Responder {
+ public:
+  virtual ~Responder() = default;
+  virtual void reply(const Json& body, int status = 200) = 0;
+  // {"error": {"code", "message"}} with the HTTP status that fits the code (400 invalid, 404
+  // not_found, 409 conflict, 503 unavailable, 504 timeout, 501 unsupported, 403 denied,
+  // 507 no_space, 500 the rest).
+  virtual void fail(const Error& error) = 0;
+  // application/x-ndjson, chunked: each event() is one line, sent at once.
+  virtual void event(const Json& line) = 0;
+  virtual void end_events() = 0;
+  virtual bool client_gone() const = 0;
+};
+
+using HttpHandler = std::function<void(HttpRequest, std::shared_ptr<Responder>)>;
+
+class HttpServer {
+ public:
+  virtual ~HttpServer() = default;
+  // Path segments; "{}" matches one: add("GET", "/v1/dcs/{}", ...).
+  virtual void add(const std::string& method, const std::string& path, HttpHandler handler) = 0;
+};
+
+// Listens on a unix socket (an old socket file of a dead server is replaced; mode 0660). Bodies
+// over 1 MiB, bad JSON, unknown routes and wrong methods are answered by the server itself.
+// kConflict: somebody listens there already.
+Result<std::unique_ptr<HttpServer>> open_http_server(Executor& executor,
+                                                     const std::string& socket_path);
+
+// ---- client side, blocking; what the CLI and tests use -----------------------------------------
+
+struct HttpAnswer {
+  int status = 0;
+  Json body;  // the last line of a stream
+};
+// One request over a unix socket. `on_event`: called for each line of a stream as it comes.
+// An answer with {"error"} becomes that Error. kUnavailable: nobody listens there.
+Result<HttpAnswer> http_call(const std::string& socket_path, const std::string& method,
+                             const std::string& target, const Json& body,
+                             const std::function<void(const Json&)>& on_event = {});
+
+}  // namespace dvs

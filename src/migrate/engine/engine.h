@@ -1,0 +1,86 @@
+// The engine: checkpoints a frozen process tree and restores it on another node, stopped before
+// its first instruction until told to go on or to vanish. CRIU does the work (engine/criu.cc).
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/executor.h"
+
+namespace dvs {
+
+// How to run a program inside a DC: its command line is appended to `prefix`, which enters the
+// DC's pid, mount and time namespaces (apps/dvs-enter, or nsenter in tests) and runs as root there.
+struct EngineSite {
+  std::vector<std::string> prefix;
+  // The same directory, seen from outside (by dvsd) and from inside (by criu). On tmpfs.
+  std::string outer_dir;
+  std::string inner_dir;
+};
+
+struct DumpRequest {
+  EngineSite site;
+  pid_t root_pid = 0;       // root of the tree, as numbered inside the DC
+  std::string freezer_dir;  // cgroup directory that holds exactly this tree, ALREADY frozen; seen
+                            // from inside the DC's mount namespace
+};
+
+struct RestoreRequest {
+  EngineSite site;
+  // Cgroup the restored tree shall live in: the file to write the pid of the restoring command to
+  // before it starts (all its children are born there), or empty.
+  std::vector<std::string> cgroup_procs_files;
+};
+
+struct DumpResult {
+  uint64_t image_bytes = 0;
+  int64_t duration_ns = 0;
+};
+
+// A restored tree that waits before its first instruction. Survives the death of dvsd: it stays
+// held until somebody decides through its gate file.
+class HeldTree {
+ public:
+  virtual ~HeldTree() = default;  // does NOT decide
+  // Lets it run. `done` when it does (the restoring command has ended well).
+  virtual void resume(Done<bool> done) = 0;
+  // Ends it without one instruction executed. `done` when it is gone.
+  virtual void kill(Done<bool> done) = 0;
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  // The engine's name and version, e.g. "criu 4.2.1".
+  virtual const std::string& version() const = 0;
+
+  // Writes images of the tree into site.outer_dir (created, must be empty). The tree stays frozen
+  // and alive, whatever the outcome; the caller thaws or kills it. Errors: kUnsupported — it
+  // uses something the engine cannot move; the message names it in a user's words (from criu's
+  // log); kNoSpace — the directory's tmpfs is full; kTimeout; kInternal with the first error line.
+  virtual void dump(DumpRequest request, Done<DumpResult> done) = 0;
+
+  // Restores from site.outer_dir and holds. Errors as above, and kConflict: a process or thread id
+  // is taken on this node; kNotFound: a file the process has mapped or open does not exist here.
+  // After an error nothing of the tree is left.
+  virtual void restore(RestoreRequest request, Done<std::unique_ptr<HeldTree>> done) = 0;
+
+  // After a restart of dvsd: the held tree whose images are in this site, if one is waiting.
+  virtual Result<std::unique_ptr<HeldTree>> find_held(const EngineSite& site) = 0;
+};
+
+struct CriuOptions {
+  std::string program;  // path of a criu >= 4.2, or of scripts' wrapper for it
+  std::chrono::milliseconds timeout{60000};
+};
+
+// Looks criu up and asks its version. kUnsupported when it is missing or older than 4.2.
+Result<std::unique_ptr<Engine>> open_criu(Executor& executor, CriuOptions options);
+
+}  // namespace dvs

@@ -1,0 +1,69 @@
+// Links: one TCP connection per pair of nodes, over which frames travel in order. A link may break
+// and come back at any time; what was sent on the old connection and not delivered is gone, and
+// the layers above send again what was not answered (every operation is idempotent, see
+// proxy/remote_ops.h). That is where exactly-once comes from, not from here.
+//
+// The node with the smaller id connects, the other accepts. The first frame in each direction is
+// kHello: JSON {"cluster", "node" (id), "name", "incarnation"}. A peer with another cluster's
+// name, an unknown id or a wrong first frame is refused: its connection is closed and the reason
+// logged. Bytes that are no frames close that one connection and nothing else.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/executor.h"
+#include "base/ids.h"
+#include "wire/frame.h"
+
+namespace dvs {
+
+struct LinkOptions {
+  std::string cluster;
+  NodeId node = 0;
+  std::string name;
+  uint64_t incarnation = 0;     // differs each time dvsd starts
+  std::string listen_address;   // "10.0.0.1"
+  uint16_t listen_port = 0;     // 0: any; see Links::port()
+  std::chrono::milliseconds reconnect{100};
+  std::chrono::milliseconds ping{1000};         // sent when nothing else was, for this long
+  std::chrono::milliseconds silence{4000};      // no bytes for this long: the link is closed
+};
+
+// Called on the Executor's thread.
+struct LinkEvents {
+  std::function<void(NodeId peer)> on_up;
+  std::function<void(NodeId peer, std::string reason)> on_down;
+  std::function<void(NodeId peer, wire::Frame frame)> on_frame;
+  // The send queue of a congested link has drained below half of its limit.
+  std::function<void(NodeId peer)> on_writable;
+};
+
+class Links {
+ public:
+  virtual ~Links() = default;  // closes everything; no event comes after
+
+  virtual uint16_t port() const = 0;
+
+  // Keeps a link to this peer from now on (connecting, or expecting it to connect), until
+  // forget(). Naming a peer again with another address moves it there.
+  virtual void expect(NodeId peer, std::string address, uint16_t port) = 0;
+  virtual void forget(NodeId peer) = 0;
+
+  virtual bool is_up(NodeId peer) const = 0;
+  // Queues a frame; never blocks. False, and nothing queued, when the link is down.
+  virtual bool send(NodeId peer, wire::FrameType type, std::string_view body) = 0;
+  // Bulk senders stop while this is true and go on at on_writable. (Limit: 1 MiB queued.)
+  virtual bool congested(NodeId peer) const = 0;
+  // Closes the connection as if it had broken (fault injection and tests); it will come back.
+  virtual void drop(NodeId peer, const std::string& reason) = 0;
+};
+
+// Starts to listen. Errors: kConflict (address in use), kInvalid (bad address), kInternal.
+Result<std::unique_ptr<Links>> open_links(Executor& executor, LinkOptions options,
+                                          LinkEvents events);
+
+}  // namespace dvs
