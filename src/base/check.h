@@ -24,10 +24,10 @@ std::string check_detail(fmt::format_string<Args...> format, Args&&... args) {
 
 }  // namespace dvs::internal
 
-#define DVS_CHECK(cond, ...)                                                    \
-  do {                                                                          \
-    if (!(cond)) [[unlikely]] {                                                 \
-      ::dvs::internal::check_failed(__FILE__, __LINE__, #cond,                  \
+#define DVS_CHECK(cond, ...)                                                     \
+  do {                                                                           \
+    if (!(cond)) [[unlikely]] {                                                  \
+      ::dvs::internal::check_failed(__FILE__, __LINE__, #cond,                   \
                                     ::dvs::internal::check_detail(__VA_ARGS__)); \
-    }                                                                           \
+    }                                                                            \
   } while (false)

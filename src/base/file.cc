@@ -57,7 +57,8 @@ Status replace_file(const std::string& path, std::string_view content) {
     if (!fd.valid()) return errno_error("cannot create " + temporary);
     DVS_TRY(write_all(fd.get(), content, temporary));
   }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) return errno_error("cannot rename to " + path);
+  if (::rename(temporary.c_str(), path.c_str()) != 0)
+    return errno_error("cannot rename to " + path);
   return {};
 }
 

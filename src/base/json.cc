@@ -22,11 +22,16 @@ bool fits(const Json& value) {
 
 template <typename T>
 bool has_type(const Json& value) {
-  if constexpr (std::is_same_v<T, bool>) return value.is_boolean();
-  else if constexpr (std::is_same_v<T, std::string>) return value.is_string();
-  else if constexpr (std::is_same_v<T, double>) return value.is_number();
-  else if constexpr (std::is_same_v<T, Json>) return true;
-  else return fits<T>(value);
+  if constexpr (std::is_same_v<T, bool>)
+    return value.is_boolean();
+  else if constexpr (std::is_same_v<T, std::string>)
+    return value.is_string();
+  else if constexpr (std::is_same_v<T, double>)
+    return value.is_number();
+  else if constexpr (std::is_same_v<T, Json>)
+    return true;
+  else
+    return fits<T>(value);
 }
 
 template <typename T>

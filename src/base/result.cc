@@ -27,16 +27,39 @@ constexpr std::array<CodeName, 10> kNames = {{
 
 Code code_of_errno(int err) {
   switch (err) {
-    case EINVAL: case ENAMETOOLONG: return Code::kInvalid;
-    case ENOENT: case ESRCH: case ENXIO: return Code::kNotFound;
-    case EEXIST: case EBUSY: case EADDRINUSE: return Code::kConflict;
-    case ECONNREFUSED: case ECONNRESET: case EPIPE: case EHOSTUNREACH: case ENETUNREACH:
-    case ENOTCONN: return Code::kUnavailable;
-    case ETIMEDOUT: return Code::kTimeout;
-    case ENOSYS: case EOPNOTSUPP: return Code::kUnsupported;
-    case EACCES: case EPERM: return Code::kDenied;
-    case ENOSPC: case ENOMEM: case EMFILE: case ENFILE: return Code::kNoSpace;
-    default: return Code::kInternal;
+    case EINVAL:
+    case ENAMETOOLONG:
+      return Code::kInvalid;
+    case ENOENT:
+    case ESRCH:
+    case ENXIO:
+      return Code::kNotFound;
+    case EEXIST:
+    case EBUSY:
+    case EADDRINUSE:
+      return Code::kConflict;
+    case ECONNREFUSED:
+    case ECONNRESET:
+    case EPIPE:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ENOTCONN:
+      return Code::kUnavailable;
+    case ETIMEDOUT:
+      return Code::kTimeout;
+    case ENOSYS:
+    case EOPNOTSUPP:
+      return Code::kUnsupported;
+    case EACCES:
+    case EPERM:
+      return Code::kDenied;
+    case ENOSPC:
+    case ENOMEM:
+    case EMFILE:
+    case ENFILE:
+      return Code::kNoSpace;
+    default:
+      return Code::kInternal;
   }
 }
 

@@ -52,8 +52,8 @@ Error errno_error(std::string_view what);  // with the current errno
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::move(value)) {}        // NOLINT(google-explicit-constructor)
-  Result(Error error) : state_(std::move(error)) {}    // NOLINT(google-explicit-constructor)
+  Result(T value) : state_(std::move(value)) {}      // NOLINT(google-explicit-constructor)
+  Result(Error error) : state_(std::move(error)) {}  // NOLINT(google-explicit-constructor)
 
   bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }
@@ -94,8 +94,8 @@ using Status = Result<void>;
 }  // namespace dvs
 
 // Returns the error of `expr` (a Result) from the enclosing function, if it has one.
-#define DVS_TRY(expr)                                   \
-  do {                                                  \
+#define DVS_TRY(expr)                                                    \
+  do {                                                                   \
     if (auto dvs_try_ = (expr); !dvs_try_.ok()) return dvs_try_.error(); \
   } while (false)
 
