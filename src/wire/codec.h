@@ -1,12 +1,15 @@
 // Little-endian encoding of the fields of frame bodies.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
+
+#include "base/check.h"
 
 namespace dvs::wire {
 
@@ -14,16 +17,15 @@ class Writer {
  public:
   template <typename T>
   void put(T value) {
-    static_assert(std::is_integral_v<T>);
-    using U = std::make_unsigned_t<T>;
-    auto bits = static_cast<U>(value);
-    for (size_t i = 0; i < sizeof(T); ++i) {
-      out_.push_back(static_cast<char>(bits & 0xff));
-      bits = static_cast<U>(static_cast<uint64_t>(bits) >> 8);
-    }
+    static_assert(std::is_integral_v<T> && !std::is_same_v<T, bool>);
+    const auto bits = static_cast<uint64_t>(static_cast<std::make_unsigned_t<T>>(value));
+    char bytes[sizeof(T)];
+    for (size_t i = 0; i < sizeof(T); ++i) bytes[i] = static_cast<char>(bits >> (8 * i));
+    out_.append(bytes, sizeof(T));
   }
   void put_bytes(std::string_view bytes) { out_.append(bytes); }
   void put_string(std::string_view text) {  // u32 length, bytes
+    DVS_CHECK(text.size() <= std::numeric_limits<uint32_t>::max());
     put(static_cast<uint32_t>(text.size()));
     put_bytes(text);
   }
@@ -34,19 +36,18 @@ class Writer {
 };
 
 // Reads what Writer wrote. Reading past the end gives zeros and makes ok() false for good; check
-// it once, after the last field.
+// it once, after the last field. What it returns as string_view points into the bytes it was given.
 class Reader {
  public:
   explicit Reader(std::string_view bytes) : rest_(bytes) {}
 
   template <typename T>
   T get() {
-    static_assert(std::is_integral_v<T>);
-    using U = std::make_unsigned_t<T>;
+    static_assert(std::is_integral_v<T> && !std::is_same_v<T, bool>);
     if (rest_.size() < sizeof(T)) return fail<T>();
-    U bits = 0;
+    uint64_t bits = 0;
     for (size_t i = 0; i < sizeof(T); ++i) {
-      bits |= static_cast<U>(static_cast<U>(static_cast<uint8_t>(rest_[i])) << (8 * i));
+      bits |= static_cast<uint64_t>(static_cast<uint8_t>(rest_[i])) << (8 * i);
     }
     rest_.remove_prefix(sizeof(T));
     return static_cast<T>(bits);

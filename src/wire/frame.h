@@ -7,9 +7,9 @@
 //   offset 6  u16 flags (0 in version 1)        offset 20  body
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,16 +40,37 @@ struct Frame {
 
 // Header + body, ready to be written. REQUIRES: body.size() <= kMaxBody.
 std::string encode_frame(FrameType type, std::string_view body);
+// The same, at the end of `out`.
+void append_frame(std::string& out, FrameType type, std::string_view body);
 
+// Each received byte is copied once, whatever the pieces; memory is one frame's body, and that only
+// after its header's checksum was right.
 class FrameReader {
  public:
+  // `max_body`: longer frames are errors. For peers that are not known yet.
+  explicit FrameReader(size_t max_body = kMaxBody) : max_body_(max_body) {}
+  // For the headers that come from now on. REQUIRES: max_body <= kMaxBody.
+  void set_max_body(size_t max_body);
+
   // Adds received bytes. Appends every frame they complete to `out`. An Error (kCorrupt, naming
   // what is wrong) is final: the stream cannot be trusted any more and the link must be closed.
+  // Frames completed before the fault are good and are in `out`.
   Status feed(std::string_view bytes, std::vector<Frame>& out);
 
  private:
-  std::string pending_;
-  bool failed_ = false;
+  Status take_header(std::string_view& bytes);
+  Status parse_header();
+  Status take_body(std::string_view& bytes, std::vector<Frame>& out);
+  Status fail(std::string what);
+
+  size_t max_body_;
+  std::array<char, kHeaderSize> header_;
+  size_t header_size_ = 0;  // bytes of the header that are here; kHeaderSize: it is checked
+  FrameType type_{};        // from here on: of a checked header
+  size_t body_size_ = 0;
+  uint32_t body_crc_ = 0;
+  std::string body_;
+  std::string failure_;  // empty: none
 };
 
 }  // namespace dvs::wire
