@@ -1,0 +1,29 @@
+// One client's connection: reads one request, dispatches it, sends the answer, closes.
+#pragma once
+
+#include <boost/asio/local/stream_protocol.hpp>
+#include <memory>
+
+#include "api/router.h"
+
+namespace dvs {
+
+// What a connection needs of its server; `closed` is set when the server goes, after which no
+// handler is called any more.
+struct ServerState {
+  Router router;
+  bool closed = false;
+};
+
+// Owns itself by its pending operations; a Responder keeps it too.
+class HttpConnection {
+ public:
+  virtual ~HttpConnection() = default;
+  virtual void close() = 0;  // drops the client, answered or not
+};
+
+// Takes a connected socket and serves it.
+std::shared_ptr<HttpConnection> serve_connection(boost::asio::local::stream_protocol::socket socket,
+                                                 std::shared_ptr<const ServerState> state);
+
+}  // namespace dvs
