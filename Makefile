@@ -1,0 +1,34 @@
+# `make` builds everything. `make help` lists the rest.
+BUILD := build/release
+JOBS := $(shell nproc)
+
+.PHONY: build setup test demo bench-migrate lint format clean help
+.DEFAULT_GOAL := build
+
+build: setup  ## install what is missing, then build into build/release (the default)
+	cmake --preset release
+	ninja -C $(BUILD) -j $(JOBS)
+
+setup:  ## only install what is missing (as root)
+	scripts/setup
+
+test: setup  ## lint, and all tests: optimised, with ASan+UBSan and with TSan (as root)
+	scripts/test all
+
+demo: build  ## a cluster of three nodes on this machine, with live migrations: make demo ARGS=...
+	$(BUILD)/bin/dvs-demo $(ARGS)
+
+bench-migrate: build  ## measure migrations: make bench-migrate ARGS=...
+	$(BUILD)/bin/bench-migrate $(ARGS)
+
+lint: setup  ## format, sizes, layering, headers, clang-tidy (ARGS=--full: on every file)
+	scripts/lint $(ARGS)
+
+format: setup  ## rewrite the sources as clang-format wants them
+	git ls-files -z --cached --others --exclude-standard '*.h' '*.hpp' '*.c' '*.cc' | xargs -0 -r clang-format -i
+
+clean:  ## remove everything that was built
+	rm -rf build
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' Makefile | expand -t 22
