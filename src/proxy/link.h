@@ -4,9 +4,10 @@
 // proxy/remote_ops.h). That is where exactly-once comes from, not from here.
 //
 // The node with the smaller id connects, the other accepts. The first frame in each direction is
-// kHello: JSON {"cluster", "node" (id), "name", "incarnation"}. A peer with another cluster's
-// name, an unknown id or a wrong first frame is refused: its connection is closed and the reason
-// logged. Bytes that are no frames close that one connection and nothing else.
+// kHello: JSON {"cluster", "node" (id), "name", "incarnation", "to" (id of the node meant)}; the
+// connecting node speaks first and sends nothing more until it is answered. A peer with another
+// cluster's name, an unknown id or a wrong first frame is refused: its connection is closed and the
+// reason logged. Bytes that are no frames close that one connection and nothing else.
 #pragma once
 
 #include <chrono>
@@ -25,15 +26,18 @@ struct LinkOptions {
   std::string cluster;
   NodeId node = 0;
   std::string name;
-  uint64_t incarnation = 0;     // differs each time dvsd starts
-  std::string listen_address;   // "10.0.0.1"
-  uint16_t listen_port = 0;     // 0: any; see Links::port()
+  uint64_t incarnation = 0;    // differs each time dvsd starts
+  std::string listen_address;  // "10.0.0.1"
+  uint16_t listen_port = 0;    // 0: any; see Links::port()
   std::chrono::milliseconds reconnect{100};
-  std::chrono::milliseconds ping{1000};         // sent when nothing else was, for this long
-  std::chrono::milliseconds silence{4000};      // no bytes for this long: the link is closed
+  std::chrono::milliseconds ping{1000};     // sent when nothing else was, for this long
+  std::chrono::milliseconds silence{4000};  // no bytes for this long: the link is closed
+  std::chrono::milliseconds hello{2000};    // to connect and say hello
 };
 
-// Called on the Executor's thread.
+// Called on the Executor's thread, never from inside a call to Links; each may call anything of
+// Links, also destroy it. For each peer on_up and on_down alternate, starting with on_up, and
+// frames come only between the two. A peer that restarted is seen as on_down, then on_up.
 struct LinkEvents {
   std::function<void(NodeId peer)> on_up;
   std::function<void(NodeId peer, std::string reason)> on_down;
@@ -49,12 +53,15 @@ class Links {
   virtual uint16_t port() const = 0;
 
   // Keeps a link to this peer from now on (connecting, or expecting it to connect), until
-  // forget(). Naming a peer again with another address moves it there.
+  // forget(). `address` is a numeric one. Naming a peer again with another address moves it there:
+  // if we are the one that connects, an existing link is closed and the new address is tried; a
+  // peer that connects to us will do so by itself. REQUIRES: peer < kMaxNodes, not this node.
   virtual void expect(NodeId peer, std::string address, uint16_t port) = 0;
-  virtual void forget(NodeId peer) = 0;
+  virtual void forget(NodeId peer) = 0;  // closes its link, with on_down
 
   virtual bool is_up(NodeId peer) const = 0;
-  // Queues a frame; never blocks. False, and nothing queued, when the link is down.
+  // Queues a frame; never blocks; on an idle link it is in the kernel on return. False, and nothing
+  // queued, when the link is down. True is no promise that it arrives.
   virtual bool send(NodeId peer, wire::FrameType type, std::string_view body) = 0;
   // Bulk senders stop while this is true and go on at on_writable. (Limit: 1 MiB queued.)
   virtual bool congested(NodeId peer) const = 0;

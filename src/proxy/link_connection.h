@@ -1,0 +1,102 @@
+// One TCP connection that carries frames: its send queue, its reader, its keep-alive. Who may
+// be at the other end, and what becomes of a frame, is decided by its Handler, link.cc. Internal to
+// proxy/.
+#pragma once
+
+#include <boost/asio/ip/tcp.hpp>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/executor.h"
+#include "base/ids.h"
+#include "wire/frame.h"
+
+namespace dvs {
+
+class LinkConnection : public std::enable_shared_from_this<LinkConnection> {
+ public:
+  // Called from the event loop only, never from inside a call to the connection, and never again
+  // once it is closed. Each may do anything to the connection, also close() it.
+  class Handler {
+   public:
+    virtual void on_frame(LinkConnection& connection, wire::Frame frame) = 0;
+    // It broke, or its peer broke the rules; it is closed now.
+    virtual void on_broken(LinkConnection& connection, const std::string& reason) = 0;
+    virtual void on_drained(LinkConnection& connection) = 0;  // see LinkEvents::on_writable
+
+   protected:
+    ~Handler() = default;
+  };
+  struct Timing {
+    std::chrono::milliseconds hello;  // to connect and to be identified
+    std::chrono::milliseconds ping;
+    std::chrono::milliseconds silence;
+  };
+
+  // Starts to connect to node `to`. Frames may be sent at once: they wait for the connection.
+  static std::shared_ptr<LinkConnection> dial(Executor& executor, NodeId to,
+                                              const boost::asio::ip::tcp::endpoint& address,
+                                              Timing timing, Handler& handler);
+  // Takes over an accepted connection. Until identify() it accepts only small frames.
+  static std::shared_ptr<LinkConnection> accept(Executor& executor,
+                                                boost::asio::ip::tcp::socket socket, Timing timing,
+                                                Handler& handler);
+
+  // The peer has proved who it is: from now on silence counts, not the time since the start.
+  void identify(NodeId peer);
+  std::optional<NodeId> peer() const { return peer_; }
+  std::optional<NodeId> dialled() const { return dialled_; }  // none: accepted
+
+  // REQUIRES: is_open().
+  void send(wire::FrameType type, std::string_view body);
+  bool congested() const { return congested_; }
+
+  bool is_open() const { return open_; }
+  void close();                                            // idempotent; no event comes after
+  const std::string& address() const { return address_; }  // of the peer, for messages
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  LinkConnection(Executor& executor, boost::asio::ip::tcp::socket socket,
+                 std::optional<NodeId> dialled, Timing timing, Handler& handler);
+  void connect(const boost::asio::ip::tcp::endpoint& address);
+  void start();
+  void read();
+  void received(size_t count);
+  void write();
+  void written(size_t count);
+  size_t backlog() const { return queued_.size() + writing_.size() - written_; }
+  void arm(Clock::time_point when);
+  void tick();
+  void tick_identified(Clock::time_point now);
+  bool has_unread_bytes();
+  void broken(const std::string& reason);
+
+  const Timing timing_;
+  Handler& handler_;
+  boost::asio::ip::tcp::socket socket_;
+  boost::asio::steady_timer timer_;
+  std::string address_;
+  const std::optional<NodeId> dialled_;
+  std::optional<NodeId> peer_;
+  bool open_ = true;
+  bool started_ = false;  // connected
+
+  wire::FrameReader reader_;
+  std::unique_ptr<char[]> received_;
+
+  std::string queued_;   // frames that wait for the ones being written
+  std::string writing_;  // being written; the first written_ bytes are in the kernel
+  size_t written_ = 0;
+  bool congested_ = false;
+
+  const Clock::time_point born_ = Clock::now();
+  Clock::time_point heard_ = born_;  // bytes came
+  Clock::time_point spoke_ = born_;  // a frame was sent
+};
+
+}  // namespace dvs
