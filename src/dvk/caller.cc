@@ -1,0 +1,353 @@
+#include "dvk/caller.h"
+
+#include <sched.h>
+
+#include <ctime>
+
+namespace dvs::dvk {
+namespace {
+
+// How long a timed-out remote operation waits to learn from the peer's node whether it was
+// taken after all.
+constexpr int64_t kSettleMs = 500;
+
+}  // namespace
+
+Caller::Caller(const Region& region, uint32_t slot, uint32_t tid)
+    : region_(region), slot_(slot), me_(region.at(slot)), incarnation_(me_.incarnation.load()) {
+  uint32_t nobody = 0;
+  if (!me_.busy.compare_exchange_strong(nobody, tid)) {
+    status_ = EDVSBUSY;
+    return;
+  }
+  enter();
+  if (!still_bound()) status_ = EDVSNOTBIND;
+}
+
+Caller::~Caller() {
+  if (status_ == EDVSBUSY) return;
+  leave();
+  me_.busy.store(0);
+}
+
+// The gate: closed while the endpoint migrates, and for a backup until it becomes the primary.
+void Caller::enter() {
+  for (;;) {
+    const uint32_t prepared = event_prepare(me_.event);
+    me_.inside.store(1);
+    const bool closed = is_migrating(me_) || load_kind(me_) == Kind::kBackup;
+    if (!closed || me_.incarnation.load() != incarnation_) return;
+    leave();
+    event_sleep(me_.event, prepared, Deadline::never());
+  }
+}
+
+Caller::Woken Caller::sleep_on(std::atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
+  leave();
+  const bool changed = event_sleep(event, prepared, deadline);
+  enter();
+  return changed || !deadline.passed() ? Woken::kLookAgain : Woken::kOver;
+}
+
+bool Caller::still_bound() const {
+  return runs_here(load_kind(me_)) && me_.incarnation.load() == incarnation_;
+}
+
+int Caller::check_peer(int endpoint, uint32_t& slot) const {
+  slot = region_.slot_of(endpoint);
+  if (slot >= region_.slots()) return EDVSENDPOINT;
+  if (slot == slot_) return EDVSBADDEST;
+  if (load_kind(region_.at(slot)) == Kind::kFree) return EDVSDSTDIED;
+  return region_.names(endpoint, slot) ? OK : EDVSENDPOINT;
+}
+
+// ---- sending ----------------------------------------------------------------------------------
+
+int Caller::send(int dst, message& m, Deadline deadline) {
+  uint32_t peer = 0;
+  if (int rc = check_peer(dst, peer); rc != OK) return rc;
+  const Descriptor& receiver = region_.at(peer);
+  const TxWord theirs = load_tx(receiver);
+  if (theirs.phase == TxPhase::kPosted && load_tx_kind(receiver) == OpKind::kSendRec &&
+      region_.slot_of(receiver.tx_peer.load()) == slot_) {
+    return EDVSLOCKED;
+  }
+  m.m_source = me_.endpoint.load();
+  return transact(OpKind::kSend, dst, peer, m, deadline);
+}
+
+int Caller::sendrec(int dst, message& m, Deadline deadline) {
+  uint32_t peer = 0;
+  if (int rc = check_peer(dst, peer); rc != OK) return rc;
+  if (deadline.passed()) return EDVSAGAIN;
+  m.m_source = me_.endpoint.load();
+  const uint64_t number = load_tx(me_).number + 1;
+  open_rx(RxMode::kAnswer, peer);
+  prepare(OpKind::kSendRec, dst, m);
+  if (try_push(region_, slot_, peer, OpKind::kSendRec, m, number)) {
+    me_.local_sent.fetch_add(1, std::memory_order_relaxed);
+  } else {
+    post(number, peer);
+  }
+  return await_answer(number, peer, m, deadline);
+}
+
+int Caller::transact(OpKind kind, int dst, uint32_t peer, const message& m, Deadline deadline) {
+  const uint64_t number = load_tx(me_).number + 1;
+  prepare(kind, dst, m);
+  if (kind == OpKind::kSend && try_push(region_, slot_, peer, kind, m, number)) {
+    me_.local_sent.fetch_add(1, std::memory_order_relaxed);
+    return OK;
+  }
+  if (deadline.passed()) return EDVSAGAIN;
+  post(number, peer);
+  return await_done(number, peer, deadline);
+}
+
+void Caller::prepare(OpKind kind, int dst, const message& m) {
+  me_.tx_message.store(m);
+  me_.tx_kind.store(static_cast<uint32_t>(kind));
+  me_.tx_peer.store(dst);
+}
+
+// Posts the prepared operation and makes it known to whoever carries it on. The order matters: it
+// is posted BEFORE the peer's place is read, and dvsd changes the place BEFORE it looks for posted
+// operations, so one of the two sees the other.
+void Caller::post(uint64_t number, uint32_t peer) {
+  me_.tx.store(TxWord{TxPhase::kPosted, 0, number}.pack());
+  const Kind kind = load_kind(region_.at(peer));
+  if (is_elsewhere(kind)) {
+    me_.remote_sent.fetch_add(1, std::memory_order_relaxed);
+    region_.ring(slot_);
+  } else if (kind == Kind::kFree) {
+    finish(region_, slot_, number, EDVSDSTDIED);
+  } else {
+    me_.local_sent.fetch_add(1, std::memory_order_relaxed);
+    announce(region_, slot_, peer);
+  }
+}
+
+bool Caller::is_done(uint64_t number, int& rc) const {
+  const TxWord tx = load_tx(me_);
+  if (tx.number != number || tx.phase != TxPhase::kDone) return false;
+  rc = tx.rc;
+  return true;
+}
+
+// The operation has a result: the slot is free for the next one.
+int Caller::settle(uint64_t number) {
+  int rc = OK;
+  is_done(number, rc);
+  me_.tx.store(TxWord{TxPhase::kIdle, 0, number}.pack());
+  return rc;
+}
+
+int Caller::await_done(uint64_t number, uint32_t peer, Deadline deadline) {
+  for (;;) {
+    const uint32_t prepared = event_prepare(me_.event);
+    int rc = OK;
+    if (is_done(number, rc)) return settle(number);
+    if (!still_bound()) return EDVSSHUTDOWN;
+    if (sleep_on(me_.event, prepared, deadline) == Woken::kOver) return cancel(number, peer);
+  }
+}
+
+int Caller::await_answer(uint64_t number, uint32_t peer, message& m, Deadline deadline) {
+  for (;;) {
+    const uint32_t prepared = event_prepare(me_.event);
+    const RxPhase phase = load_rx(me_).phase;
+    int rc = OK;
+    if (phase == RxPhase::kFull) {
+      take_rx(m);
+      me_.tx.store(TxWord{TxPhase::kIdle, 0, number}.pack());
+      return OK;
+    }
+    if (is_done(number, rc) && close_rx()) return settle(number);
+    if (!still_bound()) return EDVSSHUTDOWN;
+    if (sleep_on(me_.event, prepared, deadline) == Woken::kOver && close_rx()) {
+      return cancel(number, peer);
+    }
+  }
+}
+
+// Takes back an operation whose deadline has passed. Within this region the compare-and-swap
+// decides. If the peer is elsewhere, its node is asked (dvsd carries the question): the result is
+// what really happened, as long as that node answers within kSettleMs.
+int Caller::cancel(uint64_t number, uint32_t peer) {
+  TxWord tx = load_tx(me_);
+  while (tx.phase == TxPhase::kPosted || tx.phase == TxPhase::kTaken) {
+    if (swap_tx(me_, tx, TxWord{TxPhase::kCancel, 0, number})) break;
+    tx = load_tx(me_);
+  }
+  if (tx.phase == TxPhase::kDone) return settle(number);
+  const bool carried = load_tx_kind(me_) == OpKind::kVcopy;  // by dvsd, wherever the peer is
+  if (carried || is_elsewhere(load_kind(region_.at(peer)))) {
+    region_.ring(slot_);
+    const Deadline limit = Deadline::after_ms(kSettleMs);
+    for (;;) {
+      const uint32_t prepared = event_prepare(me_.event);
+      int rc = OK;
+      if (is_done(number, rc)) return settle(number);
+      if (sleep_on(me_.event, prepared, limit) == Woken::kOver) break;
+    }
+  }
+  me_.tx.store(TxWord{TxPhase::kIdle, 0, number}.pack());
+  return EDVSTIMEDOUT;
+}
+
+int Caller::reply(int dst, message& m, Deadline deadline) {
+  uint32_t peer = 0;
+  if (int rc = check_peer(dst, peer); rc != OK) return rc;
+  Descriptor& client = region_.at(peer);
+  m.m_source = me_.endpoint.load();
+  for (;;) {
+    const uint32_t prepared = event_prepare(client.event);
+    if (try_push(region_, slot_, peer, OpKind::kReply, m, 0)) {
+      me_.local_sent.fetch_add(1, std::memory_order_relaxed);
+      return OK;
+    }
+    const bool waits_for_me = load_tx(client).phase == TxPhase::kTaken &&
+                              region_.slot_of(client.tx_peer.load()) == slot_;
+    if (!waits_for_me) return EDVSPROCSTS;
+    if (load_rx(client).phase != RxPhase::kParked && !is_migrating(client)) return EDVSPROCSTS;
+    // The client is being migrated: its answer waits until it is known where it runs.
+    if (sleep_on(client.event, prepared, deadline) == Woken::kOver) return EDVSTIMEDOUT;
+    if (!still_bound()) return EDVSSHUTDOWN;
+  }
+}
+
+int Caller::notify(int source_number, int dst, long value, Deadline deadline) {
+  if (source_number != SELF && region_.slot_of(source_number) != slot_) return EDVSPERM;
+  uint32_t peer = 0;
+  if (int rc = check_peer(dst, peer); rc != OK) return rc;
+  me_.notify_value.store(value);
+  if (touch(peer, peer)) {
+    region_.notifies(peer).set(slot_);
+    untouch();
+    event_signal(region_.at(peer).event);
+    me_.local_sent.fetch_add(1, std::memory_order_relaxed);
+    return OK;
+  }
+  message m{};
+  m.m_source = me_.endpoint.load();
+  m.m_type = NOTIFY_FROM(region_.number_of(slot_));
+  m.m9_l1 = value;
+  return transact(OpKind::kNotify, dst, peer, m, deadline);
+}
+
+// ---- receiving --------------------------------------------------------------------------------
+
+void Caller::open_rx(RxMode mode, uint32_t filter) {
+  RxWord rx = load_rx(me_);
+  rx.phase = RxPhase::kWaiting;
+  rx.mode = mode;
+  rx.filter = static_cast<uint16_t>(filter);
+  rx.filler = 0;
+  ++rx.tag;
+  me_.rx.store(rx.pack());
+}
+
+bool Caller::close_rx() {
+  const RxWord rx = load_rx(me_);
+  if (rx.phase == RxPhase::kIdle) return true;
+  return rx.phase == RxPhase::kWaiting && swap_rx(me_, rx, rx.with(RxPhase::kIdle));
+}
+
+// Takes the pushed message. A filler that is still writing needs nanoseconds; if it died, dvsd
+// turns the phase back to waiting and this is not reached with kFull.
+OpKind Caller::take_rx(message& m) {
+  m = me_.rx_message.load();
+  const auto kind = static_cast<OpKind>(me_.rx_kind.load(std::memory_order_relaxed));
+  const RxWord rx = load_rx(me_);
+  me_.rx.store(rx.with(RxPhase::kIdle).pack());
+  return kind;
+}
+
+int Caller::receive(int src, message& m, Deadline deadline, RxMode mode) {
+  uint32_t filter = kAnySlot;
+  if (src != ANY) {
+    if (int rc = check_peer(src, filter); rc != OK) return rc == EDVSDSTDIED ? EDVSSRCDIED : rc;
+  }
+  for (;;) {
+    if (look(mode, filter, m)) return OK;
+    if (filter == kAnySlot && (me_.flags.fetch_and(~kWokenUp) & kWokenUp) != 0) return EDVSWOKENUP;
+    if (filter != kAnySlot && load_kind(region_.at(filter)) == Kind::kFree) return EDVSSRCDIED;
+    const uint32_t prepared = event_prepare(me_.event);
+    open_rx(mode, filter);
+    // Who posted before rx was open does not know that we wait: look once more before sleeping.
+    Woken woken = deadline.passed() ? Woken::kOver : Woken::kLookAgain;
+    if (woken != Woken::kOver && !something_for(mode, filter)) {
+      woken = sleep_on(me_.event, prepared, deadline);
+    }
+    if (!still_bound()) return EDVSSHUTDOWN;
+    if (!close_rx_or_take(m)) return OK;
+    if (woken == Woken::kOver) {
+      if (look(mode, filter, m)) return OK;
+      return deadline.when_ns() == 0 ? EDVSAGAIN : EDVSTIMEDOUT;
+    }
+  }
+}
+
+// False: a message had been pushed; it is in `m`. A filler that is still writing needs nanoseconds,
+// unless it lost its processor; if it dies, dvsd reopens the wait.
+bool Caller::close_rx_or_take(message& m) {
+  while (!close_rx()) {
+    if (load_rx(me_).phase == RxPhase::kFull) {
+      take_rx(m);
+      return false;
+    }
+    sched_yield();
+  }
+  return true;
+}
+
+// Whether look() would find something, or a stale bit to clear.
+bool Caller::something_for(RxMode mode, uint32_t filter) const {
+  const SlotSet senders = region_.senders(slot_);
+  const SlotSet notifies = region_.notifies(slot_);
+  if (filter != kAnySlot) {
+    return senders.test(filter) || (mode == RxMode::kAny && notifies.test(filter));
+  }
+  return senders.find(0) < region_.slots() ||
+         (mode == RxMode::kAny && notifies.find(0) < region_.slots());
+}
+
+bool Caller::look(RxMode mode, uint32_t filter, message& m) {
+  if (mode == RxMode::kAny && look_at_notifications(filter, m)) return true;
+  if (look_at_senders(filter, m)) return true;
+  // A posted notification becomes a bit when it is pulled.
+  return mode == RxMode::kAny && look_at_notifications(filter, m);
+}
+
+bool Caller::look_at_notifications(uint32_t filter, message& m) {
+  SlotSet set = region_.notifies(slot_);
+  const uint32_t source = filter == kAnySlot ? set.find(0) : filter;
+  if (source >= region_.slots() || !set.test(source)) return false;
+  set.clear(source);
+  const Descriptor& sender = region_.at(source);
+  m = message{};
+  m.m_source = sender.endpoint.load();
+  m.m_type = NOTIFY_FROM(region_.number_of(source));
+  m.m9_l1 = sender.notify_value.load();
+  clock_gettime(CLOCK_REALTIME, &m.m9_t1);
+  return true;
+}
+
+// Senders in turn: the search goes on behind the one taken last, so nobody is passed over twice.
+bool Caller::look_at_senders(uint32_t filter, message& m) {
+  SlotSet set = region_.senders(slot_);
+  uint32_t source = filter == kAnySlot ? set.find(me_.next_sender.load()) : filter;
+  while (source < region_.slots() && set.test(source)) {
+    Taken taken;
+    if (try_pull(region_, slot_, source, taken) && taken.kind != OpKind::kNotify) {
+      me_.next_sender.store(source + 1);
+      m = taken.m;
+      return true;
+    }
+    if (filter != kAnySlot) return false;
+    source = set.find(source + 1);
+  }
+  return false;
+}
+
+}  // namespace dvs::dvk

@@ -1,0 +1,73 @@
+// What an application's thread does with its endpoint: the calls of dvk.h on one descriptor.
+#pragma once
+
+#include "dvk/region.h"
+#include "dvk/rendezvous.h"
+
+namespace dvs::dvk {
+
+// One call in progress. Constructing it claims the endpoint for the calling thread and passes the
+// migration gate; the destructor leaves. Between the gate and a wait the thread is "inside": a
+// migration of its process waits until it is not (microseconds), so that nothing half done is
+// ever frozen.
+class Caller {
+ public:
+  // REQUIRES: `slot` is bound to the calling thread or its process.
+  Caller(const Region& region, uint32_t slot, uint32_t tid);
+  ~Caller();
+  Caller(const Caller&) = delete;
+  Caller& operator=(const Caller&) = delete;
+
+  // OK, or why no call can be made: EDVSBUSY, EDVSNOTBIND.
+  int status() const { return status_; }
+
+  int send(int dst, message& m, Deadline deadline);
+  int sendrec(int dst, message& m, Deadline deadline);
+  int receive(int src, message& m, Deadline deadline, RxMode mode);
+  int reply(int dst, message& m, Deadline deadline);
+  int notify(int source_number, int dst, long value, Deadline deadline);
+  int vcopy(int src, const void* from, int dst, void* to, size_t bytes, Deadline deadline);
+
+ private:
+  struct Party;
+
+  void enter();
+  void leave() { me_.inside.store(0); }
+  // Sleeps outside, comes back through the gate. Looks again in any case; kOver at the deadline.
+  enum class Woken { kLookAgain, kOver };
+  Woken sleep_on(std::atomic<uint32_t>& event, uint32_t prepared, Deadline deadline);
+  bool still_bound() const;
+
+  int check_peer(int endpoint, uint32_t& slot) const;
+  int transact(OpKind kind, int dst, uint32_t peer, const message& m, Deadline deadline);
+  void prepare(OpKind kind, int dst, const message& m);
+  void post(uint64_t number, uint32_t peer);
+  int await_done(uint64_t number, uint32_t peer, Deadline deadline);
+  int await_answer(uint64_t number, uint32_t peer, message& m, Deadline deadline);
+  int cancel(uint64_t number, uint32_t peer);
+  int settle(uint64_t number);
+  bool is_done(uint64_t number, int& rc) const;
+
+  void open_rx(RxMode mode, uint32_t filter);
+  bool close_rx();                    // false: a message is coming or has come
+  bool close_rx_or_take(message& m);
+  bool something_for(RxMode mode, uint32_t filter) const;
+  OpKind take_rx(message& m);         // REQUIRES: full or being filled
+  bool look(RxMode mode, uint32_t filter, message& m);
+  bool look_at_notifications(uint32_t filter, message& m);
+  bool look_at_senders(uint32_t filter, message& m);
+
+  bool touch(uint32_t first, uint32_t second);
+  void untouch();
+  int party_of(int endpoint, Party& party) const;
+  int copy_here(const Party& source, const Party& target, size_t bytes);
+  int vcopy_elsewhere(const Party& source, const Party& target, size_t bytes, Deadline deadline);
+
+  const Region& region_;
+  const uint32_t slot_;
+  Descriptor& me_;
+  const uint64_t incarnation_;
+  int status_ = OK;
+};
+
+}  // namespace dvs::dvk

@@ -1,0 +1,160 @@
+// dvk_vcopy: directly between two processes' memory when both run on this node, else carried by
+// dvsd (proxy/remote_copy.h) as an operation of the requester.
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <vector>
+
+#include "dvk/caller.h"
+
+namespace dvs::dvk {
+namespace {
+
+int copy_error(int err) {
+  switch (err) {
+    case ESRCH: return EDVSDSTDIED;
+    case EPERM: return EDVSPRIVILEGES;
+    default: return EDVSFAULT;
+  }
+}
+
+// One of process_vm_readv and process_vm_writev, until all is copied.
+template <typename Transfer>
+int transfer_all(Transfer transfer, int pid, char* mine, char* theirs, size_t bytes) {
+  while (bytes > 0) {
+    iovec local{mine, bytes};
+    iovec remote{theirs, bytes};
+    const ssize_t n = transfer(pid, &local, 1UL, &remote, 1UL, 0UL);
+    if (n <= 0) return n < 0 ? copy_error(errno) : EDVSFAULT;
+    mine += n;
+    theirs += n;
+    bytes -= static_cast<size_t>(n);
+  }
+  return OK;
+}
+
+}  // namespace
+
+struct Caller::Party {
+  uint32_t slot = 0;
+  int endpoint = 0;
+  char* address = nullptr;
+};
+
+int Caller::party_of(int endpoint, Party& party) const {
+  party.endpoint = endpoint == SELF ? me_.endpoint.load() : endpoint;
+  party.slot = region_.slot_of(party.endpoint);
+  if (party.slot >= region_.slots()) return EDVSENDPOINT;
+  if (party.slot == slot_) return OK;
+  return check_peer(party.endpoint, party.slot);
+}
+
+// Announces what is about to be touched, then looks whether it may be: a migration closes the gate
+// first and then looks for announcements, so one of the two sees the other.
+bool Caller::touch(uint32_t first, uint32_t second) {
+  me_.touching[0].store(first + 1);
+  me_.touching[1].store(second + 1);
+  for (uint32_t slot : {first, second}) {
+    const Descriptor& d = region_.at(slot);
+    if (slot != slot_ && (!runs_here(load_kind(d)) || is_migrating(d))) {
+      untouch();
+      return false;
+    }
+  }
+  return true;
+}
+
+void Caller::untouch() {
+  me_.touching[0].store(0);
+  me_.touching[1].store(0);
+}
+
+int Caller::copy_here(const Party& source, const Party& target, size_t bytes) {
+  const int source_pid = region_.at(source.slot).pid.load();
+  const int target_pid = region_.at(target.slot).pid.load();
+  if (source.slot == slot_) {
+    return transfer_all(process_vm_writev, target_pid, source.address, target.address, bytes);
+  }
+  if (target.slot == slot_) {
+    return transfer_all(process_vm_readv, source_pid, target.address, source.address, bytes);
+  }
+  std::vector<char> window(std::min<size_t>(bytes, 256 * 1024));
+  for (size_t done = 0; done < bytes;) {
+    const size_t part = std::min(window.size(), bytes - done);
+    int rc = transfer_all(process_vm_readv, source_pid, window.data(), source.address + done, part);
+    if (rc == OK) {
+      rc = transfer_all(process_vm_writev, target_pid, window.data(), target.address + done, part);
+    }
+    if (rc != OK) return rc;
+    done += part;
+  }
+  return OK;
+}
+
+namespace {
+
+// A party other than the requester must be waiting, so that its memory is at rest.
+bool is_at_rest(const Descriptor& d) {
+  const RxPhase phase = load_rx(d).phase;
+  return phase == RxPhase::kWaiting || phase == RxPhase::kParked || phase == RxPhase::kFilling;
+}
+
+}  // namespace
+
+int Caller::vcopy(int src, const void* from, int dst, void* to, size_t bytes, Deadline deadline) {
+  Party source;
+  Party target;
+  if (int rc = party_of(src, source); rc != OK) return rc;
+  if (int rc = party_of(dst, target); rc != OK) return rc;
+  if (source.slot == target.slot) return EDVSPERM;
+  if (bytes > region_.header().max_copy_bytes) return EDVSBADRANGE;
+  if (bytes == 0) return OK;
+  source.address = const_cast<char*>(static_cast<const char*>(from));
+  target.address = static_cast<char*>(to);
+  for (;;) {
+    const uint32_t prepared = event_prepare(region_.at(target.slot).event);
+    const uint32_t prepared_source = event_prepare(region_.at(source.slot).event);
+    if (touch(source.slot, target.slot)) {
+      int rc = OK;
+      for (const Party& party : {source, target}) {
+        if (party.slot != slot_ && !is_at_rest(region_.at(party.slot))) rc = EDVSPROCSTS;
+      }
+      if (rc == OK) rc = copy_here(source, target, bytes);
+      untouch();
+      if (rc == OK) me_.local_copied.fetch_add(1, std::memory_order_relaxed);
+      return rc;
+    }
+    if (!still_bound()) return EDVSSHUTDOWN;
+    Party* waited_for = nullptr;
+    for (Party* party : {&source, &target}) {
+      const Descriptor& d = region_.at(party->slot);
+      if (party->slot == slot_) continue;
+      if (load_kind(d) == Kind::kFree) return EDVSDSTDIED;
+      if (runs_here(load_kind(d)) && is_migrating(d)) waited_for = party;
+    }
+    if (waited_for == nullptr) return vcopy_elsewhere(source, target, bytes, deadline);
+    const uint32_t seen = waited_for == &source ? prepared_source : prepared;
+    if (sleep_on(region_.at(waited_for->slot).event, seen, deadline) == Woken::kOver) {
+      return EDVSTIMEDOUT;
+    }
+  }
+}
+
+int Caller::vcopy_elsewhere(const Party& source, const Party& target, size_t bytes,
+                            Deadline deadline) {
+  me_.copy_source.store(source.endpoint);
+  me_.copy_target.store(target.endpoint);
+  me_.copy_source_addr.store(reinterpret_cast<uint64_t>(source.address));
+  me_.copy_target_addr.store(reinterpret_cast<uint64_t>(target.address));
+  me_.copy_bytes.store(bytes);
+  const uint64_t number = load_tx(me_).number + 1;
+  const Party& peer = target.slot == slot_ ? source : target;
+  prepare(OpKind::kVcopy, peer.endpoint, message{});
+  me_.remote_copied.fetch_add(1, std::memory_order_relaxed);
+  me_.tx.store(TxWord{TxPhase::kPosted, 0, number}.pack());
+  region_.ring(slot_);
+  return await_done(number, peer.slot, deadline);
+}
+
+}  // namespace dvs::dvk

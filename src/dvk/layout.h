@@ -1,0 +1,247 @@
+// The region: one DC's descriptors on one node, in shared memory (a file on tmpfs, mapped MAP_SHARED
+// by every process of the DC and by dvsd). This header is the whole layout.
+//
+// Who writes what:
+//   header, node table        dvsd
+//   Descriptor identity       dvsd
+//   Descriptor rx, tx         by compare-and-swap along the transitions below, by the owner (the thread
+//                             bound to the endpoint), by a peer in the same region, or by dvsd for peers
+//                             on other nodes
+//   sender/notify bit sets    anybody sets a bit; the owner of the set clears it
+//
+// Nobody holds a lock. A process may die (or be frozen for ever) between any two stores; what it
+// leaves is one of the states below, and dvsd, which sees the death, completes or undoes it
+// (src/dvk/node_view.h). dvsd itself may be killed likewise; its successor finds everything here.
+//
+// tx: the owner's one outstanding operation. It lives in the sender's descriptor until answered.
+//   kIdle ──post──▶ kPosted ──taken──▶ kDone(rc)                    (send, notify, vcopy)
+//                   kPosted ──taken──▶ kTaken ──answer──▶ kDone(rc)  (sendrec)
+//                   kPosted/kTaken ──deadline──▶ kCancel ──▶ kDone(rc)
+//   The word holds the operation's number, which only grows during an incarnation of the endpoint: it is
+//   what makes every step idempotent, within a node and between nodes.
+// rx: the owner's readiness to receive.
+//   kIdle ──▶ kWaiting ──claimed by one filler──▶ kFilling ──▶ kFull ──▶ kIdle
+//             kWaiting ⇄ kParked          (dvsd, while the endpoint is migrating)
+//             kWaiting ──▶ kIdle          (owner: deadline, or it looks for queued senders again)
+//
+// Rendezvous. A sender first tries to push: it claims the receiver's rx, writes the message and
+// publishes kFull. Otherwise it posts: the message stays in its own tx and its bit is set in the
+// receiver's sender set; the receiver pulls it. The receiver announces kWaiting and THEN looks at its
+// sender set; a sender posts and THEN looks at rx: with sequentially consistent accesses one of the
+// two sees the other, so no wake-up is lost.
+//
+// Mirrors. A descriptor whose process lives on another node is that process's proxy here: dvsd
+// writes its remote operation into the mirror's tx (and, for a sendrec, opens its rx for the
+// answer), and local processes then treat it as any local peer. What they did, dvsd reads back
+// from the mirror and sends home (src/proxy/remote_ops.h).
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "dvk/dvk.h"
+
+namespace dvs::dvk {
+
+constexpr uint64_t kRegionMagic = 0x314e4f4947455244;  // "DREGION1"
+constexpr uint32_t kRegionVersion = 1;
+constexpr uint32_t kMaxSlots = 16384;
+constexpr uint32_t kRegionNodes = 256;   // nodes a region can name
+constexpr uint32_t kControlSlots = 64;   // concurrent requests to dvsd
+constexpr uint32_t kAnySlot = 0xffff;    // filter: from anybody
+
+// How this node sees an endpoint. Values are in shared memory: never renumber.
+enum class Kind : uint32_t { kFree = 0, kLocal = 1, kRemote = 2, kBackup = 3, kReplica = 4 };
+
+// Descriptor::flags
+constexpr uint32_t kMigrating = 1u << 0;   // START seen, no outcome yet: the gate is closed
+constexpr uint32_t kWokenUp = 1u << 1;     // dvk_wakeup() while not receiving
+
+enum class TxPhase : uint8_t { kIdle = 0, kPosted = 1, kTaken = 2, kDone = 3, kCancel = 4 };
+enum class RxPhase : uint8_t { kIdle = 0, kWaiting = 1, kParked = 2, kFilling = 3, kFull = 4 };
+
+// What an operation is. On the wire too: never renumber.
+enum class OpKind : uint8_t { kNone = 0, kSend = 1, kSendRec = 2, kNotify = 3, kVcopy = 4, kReply = 5 };
+
+// What a waiting receiver accepts.
+enum class RxMode : uint8_t {
+  kAny = 0,      // receive: messages and notifications
+  kRequest = 1,  // rcvrqst: messages only
+  kAnswer = 2,   // second half of sendrec: only from the peer that took the request
+};
+
+// The word Descriptor::tx: phase, result, number of the operation.
+struct TxWord {
+  TxPhase phase = TxPhase::kIdle;
+  int rc = 0;          // -2047 .. 2047
+  uint64_t number = 0; // 48 bits
+
+  uint64_t pack() const {
+    return static_cast<uint64_t>(phase) | (static_cast<uint64_t>(rc + 2048) & 0xfff) << 4 |
+           number << 16;
+  }
+  static TxWord unpack(uint64_t word) {
+    TxWord tx;
+    tx.phase = static_cast<TxPhase>(word & 0xf);
+    tx.rc = static_cast<int>((word >> 4) & 0xfff) - 2048;
+    tx.number = word >> 16;
+    return tx;
+  }
+  bool operator==(const TxWord&) const = default;
+};
+
+// The word Descriptor::rx: phase, what is accepted, who fills it, a tag against reuse.
+struct RxWord {
+  RxPhase phase = RxPhase::kIdle;
+  RxMode mode = RxMode::kAny;
+  uint16_t filter = kAnySlot;  // slot messages are accepted from
+  uint16_t filler = 0;         // kFilling, kFull: slot of the source
+  uint32_t tag = 0;            // 24 bits, grows with every wait
+
+  uint64_t pack() const {
+    return static_cast<uint64_t>(phase) | static_cast<uint64_t>(mode) << 4 |
+           static_cast<uint64_t>(filter) << 8 | static_cast<uint64_t>(filler) << 24 |
+           static_cast<uint64_t>(tag & 0xffffff) << 40;
+  }
+  static RxWord unpack(uint64_t word) {
+    RxWord rx;
+    rx.phase = static_cast<RxPhase>(word & 0xf);
+    rx.mode = static_cast<RxMode>((word >> 4) & 0xf);
+    rx.filter = static_cast<uint16_t>(word >> 8);
+    rx.filler = static_cast<uint16_t>(word >> 24);
+    rx.tag = static_cast<uint32_t>(word >> 40);
+    return rx;
+  }
+  RxWord with(RxPhase new_phase) const {
+    RxWord rx = *this;
+    rx.phase = new_phase;
+    return rx;
+  }
+  bool operator==(const RxWord&) const = default;
+};
+
+// A message in shared memory: written and read word by word, because a reader may look at one that
+// its owner is taking back; the compare-and-swap that follows tells whether the copy counts.
+struct SharedMessage {
+  std::atomic<uint64_t> words[8];
+
+  void store(const message& m) {
+    uint64_t raw[8];
+    __builtin_memcpy(raw, &m, sizeof raw);
+    for (int i = 0; i < 8; ++i) words[i].store(raw[i], std::memory_order_relaxed);
+  }
+  message load() const {
+    uint64_t raw[8];
+    for (int i = 0; i < 8; ++i) raw[i] = words[i].load(std::memory_order_relaxed);
+    message m;
+    __builtin_memcpy(&m, raw, sizeof m);
+    return m;
+  }
+};
+static_assert(sizeof(message) == 64);
+
+struct alignas(64) Descriptor {
+  // Identity; dvsd writes, everybody reads. `kind` is stored last when an endpoint appears and
+  // first when it goes.
+  std::atomic<uint32_t> kind;         // Kind
+  std::atomic<int32_t> endpoint;      // slot + generation
+  std::atomic<uint32_t> node;         // where its process (the primary) runs
+  std::atomic<uint32_t> epoch;        // raised by each committed change of location
+  std::atomic<uint64_t> incarnation;  // grows from one bind of this slot to the next
+  std::atomic<int32_t> pid;           // DC-wide ids of process and thread; 0 when remote
+  std::atomic<int32_t> tid;
+  std::atomic<uint32_t> flags;
+  std::atomic<uint32_t> reserved0;
+  char name[16];
+
+  // Sleeping and the gate.
+  alignas(64) std::atomic<uint32_t> event;  // futex: bit 0 = somebody sleeps, rest counts changes
+  std::atomic<uint32_t> inside;  // 1 while the owner's thread is between the gate and its next wait
+  std::atomic<uint32_t> busy;    // tid of the thread in a call with this endpoint
+  std::atomic<uint32_t> reserved1;
+
+  // Receiving.
+  alignas(64) std::atomic<uint64_t> rx;  // RxWord
+  std::atomic<uint32_t> rx_kind;         // OpKind of what was delivered
+  std::atomic<uint32_t> next_sender;     // where the owner's next look at its sender set begins
+  SharedMessage rx_message;
+
+  // The outstanding operation.
+  alignas(64) std::atomic<uint64_t> tx;  // TxWord
+  std::atomic<uint32_t> tx_kind;         // OpKind
+  std::atomic<int32_t> tx_peer;          // endpoint it is addressed to
+  std::atomic<int64_t> notify_value;     // of the owner's last notification
+  SharedMessage tx_message;
+
+  // Peers (slot + 1; 0: none) the owner is touching directly: copying from or to their memory, or
+  // setting a bit in their notify set. The migration of a peer waits until it is let go.
+  alignas(64) std::atomic<uint32_t> touching[2];
+  // Arguments of an outstanding vcopy.
+  std::atomic<int32_t> copy_source;  // endpoints
+  std::atomic<int32_t> copy_target;
+  std::atomic<uint64_t> copy_source_addr;
+  std::atomic<uint64_t> copy_target_addr;
+  std::atomic<uint64_t> copy_bytes;
+
+  // Counters, as the original's p_lclsent ... p_rmtcopy.
+  std::atomic<uint64_t> local_sent;
+  std::atomic<uint64_t> remote_sent;
+  std::atomic<uint64_t> local_copied;
+  std::atomic<uint64_t> remote_copied;
+};
+static_assert(std::is_trivially_destructible_v<Descriptor>);
+static_assert(std::atomic<uint64_t>::is_always_lock_free);
+static_assert(sizeof(Descriptor) == 512);
+
+// A request to dvsd (bind and the like): claimed by a thread, answered by dvsd.
+enum class ControlPhase : uint32_t { kFree = 0, kClaimed = 1, kPosted = 2, kDone = 3 };
+enum class ControlOp : uint32_t { kNone = 0, kBind = 1, kUnbind = 2, kMigrate = 3 };
+struct alignas(64) ControlSlot {
+  std::atomic<uint32_t> phase;  // ControlPhase; also the futex the requester sleeps on
+  std::atomic<int32_t> tid;     // who claimed it (DC-wide), so that a dead one's can be freed
+  std::atomic<uint32_t> op;
+  std::atomic<int32_t> command;   // bind kind / migration operation
+  std::atomic<int32_t> pid;
+  std::atomic<int32_t> endpoint;
+  std::atomic<int32_t> node;
+  std::atomic<int32_t> result;
+  std::atomic<uint32_t> ticket;  // counts uses; dvsd's answer to an old use is not believed
+  char name[16];
+};
+
+struct NodeEntry {
+  std::atomic<uint32_t> state;  // 0 unknown, 1 in the DC and down, 2 in the DC and up
+  char name[16];
+  std::atomic<uint64_t> sent, received;                  // frames, for dvk_getnodeinfo
+  std::atomic<int64_t> sent_at_ns, received_at_ns;       // CLOCK_REALTIME
+};
+
+struct alignas(64) RegionHeader {
+  uint64_t magic;
+  uint32_t version;
+  uint32_t size_of_descriptor;
+  uint64_t total_size;
+  uint32_t slots;        // tasks + processes
+  uint32_t tasks;        // slots with negative process numbers
+  uint32_t sysprocs;     // slots below this index are servers, without generations
+  int32_t dcid;
+  uint32_t local_node;
+  uint32_t max_copy_bytes;   // limit of one vcopy
+  uint32_t copy_chunk;       // window of a remote vcopy
+  char dc_name[16];
+  char cluster[32];
+
+  alignas(64) std::atomic<uint32_t> doorbell;   // futex: dvsd has something to look at
+  alignas(64) std::atomic<uint32_t> bind_event; // futex: some endpoint appeared or went
+  NodeEntry nodes[kRegionNodes];
+  ControlSlot control[kControlSlots];
+};
+
+// After the header, each at a multiple of 64 bytes:
+//   Descriptor[slots]
+//   per slot: sender set, notify set         (two-level bit sets of `slots` bits)
+//   outbound set                             (slots dvsd must look at)
+
+}  // namespace dvs::dvk

@@ -1,0 +1,53 @@
+// The single steps of the rendezvous protocol of dvk/layout.h, used by the calls of an application
+// (dvk/caller.cc) and by dvsd on behalf of peers on other nodes (proxy/remote_ops.cc). Each is one
+// compare-and-swap with what must be written around it; each may be repeated.
+#pragma once
+
+#include "dvk/region.h"
+
+namespace dvs::dvk {
+
+inline TxWord load_tx(const Descriptor& d) { return TxWord::unpack(d.tx.load()); }
+inline RxWord load_rx(const Descriptor& d) { return RxWord::unpack(d.rx.load()); }
+inline bool swap_tx(Descriptor& d, TxWord from, TxWord to) {
+  uint64_t expected = from.pack();
+  return d.tx.compare_exchange_strong(expected, to.pack());
+}
+inline bool swap_rx(Descriptor& d, RxWord from, RxWord to) {
+  uint64_t expected = from.pack();
+  return d.rx.compare_exchange_strong(expected, to.pack());
+}
+inline Kind load_kind(const Descriptor& d) { return static_cast<Kind>(d.kind.load()); }
+inline OpKind load_tx_kind(const Descriptor& d) { return static_cast<OpKind>(d.tx_kind.load()); }
+inline bool is_migrating(const Descriptor& d) { return (d.flags.load() & kMigrating) != 0; }
+// The process itself is on this node (as the primary, or as a replica).
+inline bool runs_here(Kind kind) { return kind == Kind::kLocal || kind == Kind::kReplica; }
+// Operations addressed to such an endpoint go to another node.
+inline bool is_elsewhere(Kind kind) { return kind == Kind::kRemote || kind == Kind::kBackup; }
+
+// Push: hands `m` from slot `source` to the process (or mirror) in slot `target` if it waits for
+// exactly that. For a sendrec, marks the source's operation `number` as taken before the target
+// can see the message. False: it does not wait; nothing happened.
+bool try_push(const Region& region, uint32_t source, uint32_t target, OpKind kind, const message& m,
+              uint64_t number);
+
+// Announces a posted operation to its receiver in this region.
+void announce(const Region& region, uint32_t source, uint32_t target);
+
+// Pull: takes the operation posted by slot `source` for slot `target`, whose owner calls. For a
+// notification: records it in the target's notify set. False: nothing (more) to take there.
+struct Taken {
+  OpKind kind = OpKind::kNone;
+  message m;
+};
+bool try_pull(const Region& region, uint32_t target, uint32_t source, Taken& taken);
+
+// Ends the outstanding operation `number` of a slot with a result, if it is still outstanding,
+// and wakes its owner (or tells dvsd, for a mirror).
+bool finish(const Region& region, uint32_t slot, uint64_t number, int rc);
+
+// Ends everything that waits for the process in `slot`, which has gone: posted operations with
+// EDVSDSTDIED, taken requests with EDVSSRCDIED; undoes a push that the dead process began.
+void release_peers(const Region& region, uint32_t slot);
+
+}  // namespace dvs::dvk
