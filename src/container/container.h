@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/executor.h"
+#include "container/process_ids.h"
 
 namespace dvs {
 
@@ -55,8 +56,10 @@ class Container {
   virtual bool alive() const = 0;
 
   // Command line prefix that runs what follows inside (pid, mount and time namespaces, root,
-  // stdio as given): {".../dvs-container", "enter", "--init", "PID", "--"}. The program's exit
-  // status is passed on.
+  // stdio, other descriptors and environment as given): {".../dvs-container", "enter", "--init",
+  // "PID", ..., "--"}. The program's exit status is passed on, 128 + N for signal N; 125: the
+  // container cannot be entered, 126 and 127: the program cannot be started, does not exist. The
+  // program gets SIGTERM, SIGINT, SIGHUP, SIGQUIT sent to the helper and is killed with it.
   virtual std::vector<std::string> enter_prefix() const = 0;
 
   // Starts a program: new session, stdin /dev/null opened inside, its parent is the container's
@@ -81,16 +84,5 @@ struct ContainerHandle {
 Result<std::unique_ptr<Container>> reopen_container(Executor& executor, std::string helper,
                                                     ContainerSpec spec, ContainerHandle handle);
 Result<ContainerHandle> container_handle(const Container& container);
-
-// Process ids as different namespaces see them, from /proc/PID/status NSpid.
-struct ThreadIds {
-  pid_t host_pid = 0;  // process, as dvsd sees it
-  pid_t host_tid = 0;  // thread, as dvsd sees it
-  pid_t dc_pid = 0;    // the same two, as the DC sees them
-  pid_t dc_tid = 0;
-};
-// Every thread of the processes listed in a cgroup's cgroup.procs file.
-Result<std::vector<ThreadIds>> threads_of_cgroup(const std::string& cgroup_dir);
-Result<uint64_t> process_start_time(pid_t host_pid);
 
 }  // namespace dvs

@@ -1,0 +1,149 @@
+#include "program.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <string_view>
+
+#include "inside.h"
+#include "report.h"
+
+namespace dvs::helper {
+namespace {
+
+constexpr int kControlFd = 3;
+
+// --- outside ---
+
+Result<std::string> read_all(int fd) {
+  std::string text;
+  char buffer[4096];
+  for (;;) {
+    const ssize_t n = ::read(fd, buffer, sizeof buffer);
+    if (n < 0) return errno_error("cannot read what to start");
+    if (n == 0) return text;
+    text.append(buffer, static_cast<size_t>(n));
+  }
+}
+
+bool set_field(Program& program, std::string_view name, std::string value) {
+  if (name == "arg")
+    program.argv.push_back(std::move(value));
+  else if (name == "env")
+    program.env.push_back(std::move(value));
+  else if (name == "cgroup")
+    program.cgroups.push_back(std::move(value));
+  else if (name == "cwd")
+    program.cwd = std::move(value);
+  else if (name == "log")
+    program.log = std::move(value);
+  else
+    return false;
+  return true;
+}
+
+// --- inside ---
+
+Status open_stdio(const std::string& log) {
+  UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!null.valid()) return errno_error("cannot open /dev/null");
+  UniqueFd out(::open(log.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644));
+  if (!out.valid()) return errno_error("cannot open log file " + log);
+  if (::dup2(null.get(), 0) < 0 || ::dup2(out.get(), 1) < 0 || ::dup2(out.get(), 2) < 0) {
+    return errno_error("cannot replace stdio");
+  }
+  return {};
+}
+
+void reset_signals() {
+  for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+Status prepare(const Program& program, const std::vector<UniqueFd>& cgroups) {
+  for (const auto& cgroup : cgroups) {
+    if (::write(cgroup.get(), "0", 1) != 1) return errno_error("cannot join the cgroup");
+  }
+  if (::setsid() < 0) return errno_error("cannot create a session");
+  ::umask(022);
+  DVS_TRY(open_stdio(program.log));
+  if (::chdir(program.cwd.c_str()) != 0) return errno_error("cannot change to " + program.cwd);
+  reset_signals();
+  return {};
+}
+
+std::vector<char*> c_strings(std::vector<std::string>& strings) {
+  std::vector<char*> pointers;
+  for (auto& text : strings) pointers.push_back(text.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+Error exec_program(Program& program) {
+  auto argv = c_strings(program.argv);
+  auto env = c_strings(program.env);
+  environ = env.data();  // execvp looks PATH up there
+  ::execvp(argv[0], argv.data());
+  return errno_error("cannot execute " + program.argv[0]);
+}
+
+// Tells the helper its id inside (the kernel adds the one outside), then waits for the word. The
+// control socket, closed by exec, tells how that went.
+[[noreturn]] void become_program(Program& program, const std::vector<UniqueFd>& cgroups,
+                                 int control) {
+  if (auto prepared = prepare(program, cgroups); !prepared) {
+    write_line(control, error_line(prepared.error()));
+    ::_exit(127);
+  }
+  if (::dup3(control, kControlFd, O_CLOEXEC) < 0 && errno != EINVAL) ::_exit(127);
+  ::close_range(kControlFd + 1, ~0U, 0);
+  write_line(kControlFd, Json{{"dc_pid", ::getpid()}}.dump());
+  char word = 0;
+  if (::read(kControlFd, &word, 1) != 1 || word != kGo) ::_exit(127);
+  write_line(kControlFd, error_line(exec_program(program)));
+  ::_exit(127);
+}
+
+}  // namespace
+
+Result<Program> read_program(int fd) {
+  DVS_ASSIGN(const std::string text, read_all(fd));
+  ::close(fd);
+  Program program;
+  for (size_t at = 0; at < text.size();) {
+    const std::string field = text.c_str() + at;
+    at += field.size() + 1;
+    const size_t equals = field.find('=');
+    if (equals == field.npos ||
+        !set_field(program, field.substr(0, equals), field.substr(equals + 1))) {
+      return Error(Code::kInvalid, "cannot understand what to start: " + field);
+    }
+  }
+  if (program.argv.empty() || program.log.empty()) {
+    return Error(Code::kInvalid, "no program or no log file given");
+  }
+  return program;
+}
+
+Status fork_program(const Options& options, Program& program, const std::vector<UniqueFd>& cgroups,
+                    int control) {
+  DVS_TRY(keep_pid_counter(options.pids));
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    const pid_t pid = ::fork();
+    if (pid < 0) return errno_error("cannot create a process");
+    if (pid == 0 && options.pids.contains(::getpid())) become_program(program, cgroups, control);
+    if (pid == 0) ::_exit(127);
+    if (options.pids.contains(pid)) return {};
+    ::waitpid(pid, nullptr, 0);
+    DVS_TRY(reset_pid_counter(options.pids));
+  }
+  return Error(Code::kNoSpace, "all process ids of this node's range are in use");
+}
+
+}  // namespace dvs::helper

@@ -1,0 +1,86 @@
+#include "container/process_ids.h"
+
+#include <charconv>
+#include <optional>
+#include <sstream>
+#include <string_view>
+
+#include "base/file.h"
+
+namespace dvs {
+namespace {
+
+template <typename T>
+std::optional<T> parse_number(std::string_view text) {
+  T value{};
+  auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (ec != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+// First and last number of the line "KEY:\tA\tB..." of a status file: outermost and innermost id.
+struct OuterInner {
+  pid_t outer = 0;
+  pid_t inner = 0;
+};
+std::optional<OuterInner> ids_of_line(const std::string& status, const std::string& key) {
+  const size_t start = status.find("\n" + key + ":");
+  if (start == std::string::npos) return std::nullopt;
+  const size_t numbers = start + key.size() + 2;
+  std::istringstream in(status.substr(numbers, status.find('\n', numbers) - numbers));
+  OuterInner ids;
+  if (!(in >> ids.outer)) return std::nullopt;
+  ids.inner = ids.outer;
+  for (pid_t id; in >> id;) ids.inner = id;
+  return ids;
+}
+
+std::optional<ThreadIds> thread_ids(const std::string& task_dir) {
+  auto status = read_file(task_dir + "/status");
+  if (!status) return std::nullopt;
+  auto process = ids_of_line(*status, "NStgid");
+  auto thread = ids_of_line(*status, "NSpid");
+  if (!process || !thread) return std::nullopt;
+  return ThreadIds{process->outer, thread->outer, process->inner, thread->inner};
+}
+
+}  // namespace
+
+std::vector<pid_t> parse_pids(const std::string& text) {
+  std::vector<pid_t> pids;
+  std::istringstream in(text);
+  for (pid_t pid; in >> pid;) {
+    if (pid > 0) pids.push_back(pid);
+  }
+  return pids;
+}
+
+Result<std::vector<ThreadIds>> threads_of_cgroup(const std::string& cgroup_dir) {
+  DVS_ASSIGN(const std::string procs, read_file(cgroup_dir + "/cgroup.procs"));
+  std::vector<ThreadIds> threads;
+  for (pid_t pid : parse_pids(procs)) {
+    const std::string tasks = "/proc/" + std::to_string(pid) + "/task";
+    auto tids = list_dir(tasks);
+    if (!tids) continue;
+    for (const auto& tid : *tids) {
+      if (auto ids = thread_ids(tasks + "/" + tid)) threads.push_back(*ids);
+    }
+  }
+  return threads;
+}
+
+Result<uint64_t> process_start_time(pid_t host_pid) {
+  const std::string path = "/proc/" + std::to_string(host_pid) + "/stat";
+  auto stat = read_file(path);
+  if (!stat) return Error(Code::kNotFound, "process " + std::to_string(host_pid) + " is gone");
+  // The name (field 2) may hold spaces and brackets: count from the last bracket, field 3 follows.
+  size_t at = stat->rfind(')');
+  for (int field = 2; field < 22 && at != std::string::npos; ++field) at = stat->find(' ', at + 1);
+  if (at == std::string::npos) return Error(Code::kCorrupt, path + " has too few fields");
+  const std::string_view rest = std::string_view(*stat).substr(at + 1);
+  auto ticks = parse_number<uint64_t>(rest.substr(0, rest.find(' ')));
+  if (!ticks) return Error(Code::kCorrupt, path + " has no start time");
+  return *ticks;
+}
+
+}  // namespace dvs

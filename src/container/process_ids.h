@@ -1,0 +1,33 @@
+// What /proc tells about processes of a container, seen from outside.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace dvs {
+
+// Process ids as different namespaces see them, from /proc/PID/task/TID/status.
+struct ThreadIds {
+  pid_t host_pid = 0;  // process, as dvsd sees it
+  pid_t host_tid = 0;  // thread, as dvsd sees it
+  pid_t dc_pid = 0;    // the same two, as the DC sees them
+  pid_t dc_tid = 0;
+};
+
+// Every thread of the processes listed in a cgroup's cgroup.procs file. A thread that ends
+// meanwhile is left out; the list is exact only when the group is frozen.
+Result<std::vector<ThreadIds>> threads_of_cgroup(const std::string& cgroup_dir);
+
+// Field 22 of /proc/PID/stat: with the pid it names one process for as long as the machine is up.
+// kNotFound when there is no such process.
+Result<uint64_t> process_start_time(pid_t host_pid);
+
+// The process ids in the text of a cgroup.procs file; those of other pid namespaces (0) left out.
+std::vector<pid_t> parse_pids(const std::string& text);
+
+}  // namespace dvs
