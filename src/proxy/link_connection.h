@@ -73,7 +73,6 @@ class LinkConnection : public std::enable_shared_from_this<LinkConnection> {
   void arm(Clock::time_point when);
   void tick();
   void tick_identified(Clock::time_point now);
-  bool has_unread_bytes();
   void broken(const std::string& reason);
 
   const Timing timing_;

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <map>
 #include <vector>
 
@@ -465,13 +466,13 @@ TEST_F(LinkTest, AFloodOfSilentConnectionsKeepsNobodyOut) {
 
 TEST_F(LinkTest, ASilentLinkIsClosed) {
   high.options.ping = milliseconds(20);
-  high.options.silence = milliseconds(150);
+  high.options.silence = milliseconds(300);
   high.open();
   high.links->expect(1, kLoopback, 1);
   RawPeer peer(high.links->port());
   peer.write(hello_frame(good_hello(1, 2)));
   ASSERT_TRUE(run_until(executor, [&] { return !high.downs.empty(); }));
-  EXPECT_EQ(high.downs[0], "silent for 150 ms");
+  EXPECT_EQ(high.downs[0], "silent for 300 ms");
   EXPECT_TRUE(peer.closed());
   EXPECT_GE(peer.count(FrameType::kPing), 3u);
 }
@@ -479,10 +480,10 @@ TEST_F(LinkTest, ASilentLinkIsClosed) {
 TEST_F(LinkTest, PingsKeepAnIdleLinkUpAndAreNotShown) {
   for (Node* node : {&low, &high}) {
     node->options.ping = milliseconds(20);
-    node->options.silence = milliseconds(200);
+    node->options.silence = milliseconds(400);
   }
   open_pair();
-  run_for(executor, milliseconds(600));
+  run_for(executor, milliseconds(900));
   EXPECT_TRUE(high.frames.empty());
   expect_untouched();
 }
