@@ -17,6 +17,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -41,12 +42,13 @@ struct UpOptions {
   // Node i's dvsd and all it starts see CLOCK_MONOTONIC and _BOOTTIME shifted by this many seconds;
   // nodes beyond its end are not shifted. A result below zero is refused by the kernel.
   std::vector<int64_t> clock_offsets_s;
+  std::chrono::milliseconds dvsd_limit{15'000};  // for all dvsds to answer
   bool die_with_caller = false;  // the cluster and DIR go away with the process that called up()
   bool etcd_no_fsync = false;    // quicker, and no longer durable over a crash of the machine
   std::function<void(const std::string&)> progress;  // one line at a time, or empty
 };
 
-// Starts a cluster; returns when every node's dvsd answers (15 s at most). On failure everything
+// Starts a cluster; returns when every node's dvsd answers. On failure everything
 // is taken down again and the error has the end of the log concerned. What a crashed cluster left
 // in DIR is cleared first. kConflict: one runs there already, or another command is at work on it.
 // kInvalid: DIR cannot be used. kNotFound: a program is missing (with the package's name).
