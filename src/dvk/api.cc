@@ -8,7 +8,6 @@
 #include <cstring>
 #include <mutex>
 
-#include "container/paths.h"
 #include "dvk/caller.h"
 #include "dvk/control.h"
 #include "dvk/dvk.h"
@@ -32,7 +31,7 @@ void forget_self() { self = Self{}; }
 const Region* region() {
   static const Region* mapped = []() -> const Region* {
     const char* path = std::getenv("DVK_REGION");
-    auto opened = Region::open(path != nullptr ? path : paths::kDcRegion);
+    auto opened = Region::open(path != nullptr ? path : kRegionPath);
     if (!opened.ok()) return nullptr;
     pthread_atfork(nullptr, nullptr, forget_self);
     return new Region(std::move(*opened));

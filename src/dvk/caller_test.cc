@@ -1,0 +1,255 @@
+#include "dvk/caller.h"
+
+#include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "dvk/node_view.h"
+
+namespace dvs::dvk {
+namespace {
+
+uint32_t my_tid() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
+
+// One region, endpoints bound as dvsd would, each used by a thread of this test.
+class CallerTest : public testing::Test {
+ protected:
+  void bind_local(int endpoint) {
+    Identity identity;
+    identity.endpoint = endpoint;
+    identity.incarnation = ++incarnation_;
+    identity.epoch = 1;
+    identity.kind = Kind::kLocal;
+    identity.pid = getpid();
+    identity.tid = static_cast<int>(my_tid());
+    bind(region_, slot(endpoint), identity);
+  }
+  uint32_t slot(int endpoint) const { return region_.slot_of(endpoint); }
+
+  template <typename Call>
+  int as(int endpoint, Call call) {
+    Caller caller(region_, slot(endpoint), my_tid());
+    if (caller.status() != OK) return caller.status();
+    return call(caller);
+  }
+  int send(int from, int to, int type, Deadline deadline = Deadline::after_ms(5000)) {
+    message m{};
+    m.m_type = type;
+    return as(from, [&](Caller& c) { return c.send(to, m, deadline); });
+  }
+  int receive(int at, int from, message& m, Deadline deadline = Deadline::after_ms(5000),
+              RxMode mode = RxMode::kAny) {
+    return as(at, [&](Caller& c) { return c.receive(from, m, deadline, mode); });
+  }
+  int sendrec(int from, int to, message& m, Deadline deadline = Deadline::after_ms(5000)) {
+    return as(from, [&](Caller& c) { return c.sendrec(to, m, deadline); });
+  }
+  int reply(int from, int to, message& m, Deadline deadline = Deadline::after_ms(5000)) {
+    return as(from, [&](Caller& c) { return c.reply(to, m, deadline); });
+  }
+
+  Region region_ = std::move(*Region::anonymous(RegionSpec{}));
+  uint64_t incarnation_ = 0;
+};
+
+TEST_F(CallerTest, SendIsReceivedWithItsSource) {
+  bind_local(1);
+  bind_local(2);
+  std::thread sender([&] { EXPECT_EQ(send(1, 2, 77), OK); });
+  message m{};
+  EXPECT_EQ(receive(2, ANY, m), OK);
+  EXPECT_EQ(m.m_type, 77);
+  EXPECT_EQ(m.m_source, 1);
+  sender.join();
+}
+
+TEST_F(CallerTest, RequestsAreAnsweredInOrderByOneServerForManyClients) {
+  constexpr int kClients = 8;
+  constexpr int kRequests = 2000;
+  bind_local(1);
+  for (int c = 0; c < kClients; ++c) bind_local(10 + c);
+  std::vector<std::thread> clients;
+  for (int c = 0; c < kClients; ++c) {
+    clients.emplace_back([this, c] {
+      for (int i = 0; i < kRequests; ++i) {
+        message m{};
+        m.m_type = i;
+        m.m1_i1 = c;
+        ASSERT_EQ(sendrec(10 + c, 1, m), OK);
+        ASSERT_EQ(m.m_type, i + 1);
+        ASSERT_EQ(m.m1_i1, c);
+      }
+    });
+  }
+  std::vector<int> next(kClients, 0);
+  for (int i = 0; i < kClients * kRequests; ++i) {
+    message m{};
+    ASSERT_EQ(receive(1, ANY, m, Deadline::after_ms(10'000), RxMode::kRequest), OK);
+    ASSERT_EQ(m.m_type, next[static_cast<size_t>(m.m1_i1)]++);
+    ASSERT_EQ(m.m_source, 10 + m.m1_i1);
+    m.m_type += 1;
+    ASSERT_EQ(reply(1, m.m_source, m), OK);
+  }
+  for (auto& client : clients) client.join();
+}
+
+TEST_F(CallerTest, ATimedOutSendIsNeverReceived) {
+  bind_local(1);
+  bind_local(2);
+  EXPECT_EQ(send(1, 2, 5, Deadline::after_ms(20)), EDVSTIMEDOUT);
+  message m{};
+  EXPECT_EQ(receive(2, ANY, m, Deadline::at_ns(0)), EDVSAGAIN);
+}
+
+TEST_F(CallerTest, NoWaitSendToABusyProcessSaysAgain) {
+  bind_local(1);
+  bind_local(2);
+  EXPECT_EQ(send(1, 2, 5, Deadline::at_ns(0)), EDVSAGAIN);
+}
+
+TEST_F(CallerTest, ReplyToAClientThatGaveUpIsRefused) {
+  bind_local(1);
+  bind_local(2);
+  message m{};
+  std::thread client([&] {
+    message request{};
+    EXPECT_EQ(sendrec(2, 1, request, Deadline::after_ms(50)), EDVSTIMEDOUT);
+  });
+  ASSERT_EQ(receive(1, ANY, m), OK);
+  client.join();
+  EXPECT_EQ(reply(1, 2, m), EDVSPROCSTS);
+}
+
+TEST_F(CallerTest, NotificationsComeBeforeMessagesAndMerge) {
+  bind_local(1);
+  bind_local(2);
+  bind_local(3);
+  auto notify = [&](long value) {
+    return as(1, [&](Caller& c) { return c.notify(SELF, 2, value, Deadline::after_ms(1000)); });
+  };
+  EXPECT_EQ(notify(7), OK);
+  EXPECT_EQ(notify(8), OK);
+  std::thread sender([&] { EXPECT_EQ(send(3, 2, 99), OK); });
+  message m{};
+  EXPECT_EQ(receive(2, ANY, m), OK);
+  EXPECT_EQ(m.m_type, NOTIFY_FROM(1));
+  EXPECT_EQ(m.m9_l1, 8);
+  EXPECT_EQ(receive(2, ANY, m), OK);
+  EXPECT_EQ(m.m_type, 99);
+  sender.join();
+  EXPECT_EQ(receive(2, ANY, m, Deadline::at_ns(0)), EDVSAGAIN);
+}
+
+TEST_F(CallerTest, ReceiveFromOneSourceLeavesTheOthersQueued) {
+  bind_local(1);
+  bind_local(2);
+  bind_local(3);
+  std::thread other([&] { EXPECT_EQ(send(3, 2, 30), OK); });
+  while (!region_.senders(slot(2)).test(slot(3))) std::this_thread::yield();
+  std::thread wanted([&] { EXPECT_EQ(send(1, 2, 10), OK); });
+  message m{};
+  EXPECT_EQ(receive(2, 1, m), OK);
+  EXPECT_EQ(m.m_type, 10);
+  EXPECT_EQ(receive(2, ANY, m), OK);
+  EXPECT_EQ(m.m_type, 30);
+  other.join();
+  wanted.join();
+}
+
+TEST_F(CallerTest, PeersOfAProcessThatGoesAreTold) {
+  bind_local(1);
+  bind_local(2);
+  bind_local(3);
+  bind_local(4);
+  message taken{};
+  std::thread asker([&] {
+    message m{};
+    EXPECT_EQ(sendrec(2, 1, m), EDVSSRCDIED);
+  });
+  ASSERT_EQ(receive(1, 2, taken), OK);
+  std::thread sender([&] { EXPECT_EQ(send(3, 1, 1), EDVSDSTDIED); });
+  std::thread listener([&] {
+    message m{};
+    EXPECT_EQ(receive(4, 1, m), EDVSSRCDIED);
+  });
+  while (!region_.senders(slot(1)).test(slot(3)) ||
+         load_rx(region_.at(slot(4))).phase != RxPhase::kWaiting) {
+    std::this_thread::yield();
+  }
+  unbind(region_, slot(1));
+  asker.join();
+  sender.join();
+  listener.join();
+}
+
+TEST_F(CallerTest, AClosedGateStopsTheProcessUntilItOpens) {
+  bind_local(1);
+  bind_local(2);
+  close_gate(region_, slot(1));
+  ASSERT_TRUE(settle(region_, {slot(1)}));
+  std::atomic<bool> sent = false;
+  std::thread sender([&] {
+    EXPECT_EQ(send(1, 2, 4), OK);
+    sent = true;
+  });
+  message m{};
+  EXPECT_EQ(receive(2, ANY, m, Deadline::after_ms(50)), EDVSTIMEDOUT);
+  EXPECT_FALSE(sent);
+  open_gate(region_, slot(1));
+  EXPECT_EQ(receive(2, ANY, m), OK);
+  sender.join();
+}
+
+TEST_F(CallerTest, NothingIsPushedIntoAParkedProcess) {
+  bind_local(1);
+  bind_local(2);
+  std::thread receiver([&] {
+    message m{};
+    EXPECT_EQ(receive(2, ANY, m), OK);
+    EXPECT_EQ(m.m_type, 6);
+  });
+  while (load_rx(region_.at(slot(2))).phase != RxPhase::kWaiting) std::this_thread::yield();
+  close_gate(region_, slot(2));
+  while (!settle(region_, {slot(2)})) std::this_thread::yield();
+  EXPECT_EQ(send(1, 2, 5, Deadline::after_ms(30)), EDVSTIMEDOUT);
+  open_gate(region_, slot(2));
+  EXPECT_EQ(send(1, 2, 6), OK);
+  receiver.join();
+}
+
+TEST_F(CallerTest, CopiesBetweenWaitingProcesses) {
+  bind_local(1);
+  bind_local(2);
+  std::string from(100'000, 'x');
+  std::string to(100'000, 'y');
+  auto copy = [&](int src, int dst) {
+    return as(1, [&](Caller& c) {
+      return c.vcopy(src, from.data(), dst, to.data(), to.size(), Deadline::after_ms(1000));
+    });
+  };
+  EXPECT_EQ(copy(SELF, 2), EDVSPROCSTS);
+  EXPECT_EQ(copy(1, 1), EDVSPERM);
+  std::thread client([&] {
+    message m{};
+    EXPECT_EQ(sendrec(2, 1, m), OK);
+  });
+  message m{};
+  ASSERT_EQ(receive(1, 2, m), OK);
+  EXPECT_EQ(copy(SELF, 2), OK);
+  EXPECT_EQ(to, from);
+  EXPECT_EQ(reply(1, 2, m), OK);
+  client.join();
+}
+
+TEST_F(CallerTest, AnEarlierGenerationIsNotItsSuccessor) {
+  bind_local(1);
+  bind_local(_ENDPOINT(4, 100));
+  EXPECT_EQ(send(1, _ENDPOINT(3, 100), 0, Deadline::at_ns(0)), EDVSENDPOINT);
+  EXPECT_EQ(send(1, _ENDPOINT(4, 100), 0, Deadline::at_ns(0)), EDVSAGAIN);
+  EXPECT_EQ(send(1, 100, 0, Deadline::at_ns(0)), EDVSAGAIN);
+}
+
+}  // namespace
+}  // namespace dvs::dvk

@@ -1,0 +1,62 @@
+// What dvsd may do to a region: bind and unbind, undo what dead processes left, and take an endpoint
+// through a migration. One thread of one dvsd calls this; processes use the region meanwhile.
+// Everything read from the region is input: a wrong value costs its DC, never dvsd.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "dvk/capsule.h"
+#include "dvk/rendezvous.h"
+
+namespace dvs::dvk {
+
+// Who is bound to a slot, as the directory says (and, for a process of this node, its ids).
+struct Identity {
+  int endpoint = 0;
+  uint64_t incarnation = 0;
+  uint32_t epoch = 0;
+  uint32_t node = 0;
+  Kind kind = Kind::kFree;
+  int pid = 0;  // DC-wide; 0 when the process is on another node
+  int tid = 0;
+  std::string name;
+};
+
+Identity identity_of(const Region& region, uint32_t slot);
+
+// Binds or re-binds a slot. A new incarnation starts with nothing outstanding; the same one keeps its
+// operations (its node or kind has changed).
+void bind(const Region& region, uint32_t slot, const Identity& identity);
+
+// The endpoint is gone, everywhere. Wakes everybody who waits for it.
+void unbind(const Region& region, uint32_t slot);
+
+// A thread died (or dvsd was restarted and finds it dead): ends what it was doing, so that no
+// survivor waits for it. The slot stays bound; unbind() follows once the directory knows.
+void bury(const Region& region, uint32_t slot);
+
+// ---- migration; `slots` are all endpoints of the processes that move ------------------------------
+
+// START: closes the gate. Also for endpoints elsewhere (their senders just go on waiting).
+void close_gate(const Region& region, uint32_t slot);
+
+// On the source, repeatedly after close_gate(): true once every thread is outside, nobody touches
+// them and nobody can push a message into them any more.
+bool settle(const Region& region, const std::vector<uint32_t>& slots);
+
+// On the source, when the processes are frozen: everything that moves with the endpoints.
+Capsule extract(const Region& region, const std::vector<uint32_t>& slots);
+
+// ROLLBACK, or the end of a migration elsewhere: opens the gate, as if nothing had been.
+void open_gate(const Region& region, uint32_t slot);
+
+// COMMIT on the source: the endpoints are at `node` now; nothing of them is left here but their
+// mirrors. Posted operations for them are re-driven by RemoteOps.
+void commit_away(const Region& region, const std::vector<uint32_t>& slots, uint32_t node,
+                 uint32_t epoch);
+
+// COMMIT on the target, before the processes run: takes the capsule in.
+void commit_here(const Region& region, const Capsule& capsule, uint32_t self, uint32_t epoch);
+
+}  // namespace dvs::dvk

@@ -1,0 +1,205 @@
+// dvk_vcopy between nodes: the requester's node moves window after window, reading from wherever the
+// source is and writing to wherever the target is. Each step may be repeated; a party that is
+// being migrated makes the step wait.
+#include <algorithm>
+
+#include "proxy/remote_ops.h"
+
+namespace dvs {
+
+using dvk::Descriptor;
+using dvk::Kind;
+using dvk::RxPhase;
+using dvk::TxWord;
+using wire::Operation;
+using wire::OperationType;
+
+namespace {
+
+constexpr uint32_t kWindow = 256 * 1024;
+
+// Results of a step besides OK and errors.
+constexpr int kWait = 1;   // sent, the answer will continue it
+constexpr int kAgain = 2;  // not now: in a few milliseconds
+
+bool is_at_rest(const Descriptor& d) {
+  const RxPhase phase = dvk::load_rx(d).phase;
+  return phase == RxPhase::kWaiting || phase == RxPhase::kParked || phase == RxPhase::kFilling;
+}
+
+}  // namespace
+
+void RemoteOps::drive_copy(uint32_t slot, const TxWord& tx) {
+  Copy& copy = copies_[slot];
+  if (copy.number != tx.number) copy = Copy{tx.number, 0, false, {}, false};
+  if (!copy.waiting) step_copy(slot, copy);
+}
+
+// Goes on until something has to be waited for, or the copy has a result.
+void RemoteOps::step_copy(uint32_t slot, Copy& copy) {
+  const Descriptor& d = region_.at(slot);
+  const uint64_t total = d.copy_bytes.load();
+  int rc = total <= region_.header().max_copy_bytes ? OK : EDVSBADRANGE;
+  while (rc == OK && copy.offset < total) {
+    const auto bytes = static_cast<uint32_t>(std::min<uint64_t>(kWindow, total - copy.offset));
+    if (!copy.writing) {
+      rc = step_read(slot, copy, bytes);
+      if (rc == OK) copy.writing = true;
+    } else {
+      rc = step_write(slot, copy);
+      if (rc == OK) {
+        copy.offset += copy.window.size();
+        copy.writing = false;
+      }
+    }
+  }
+  if (rc == kWait || rc == kAgain) {
+    copy.waiting = rc == kWait;
+    if (rc == kAgain) env_.drive_later(slot);
+    return;
+  }
+  const uint64_t number = copy.number;
+  copies_.erase(slot);
+  dvk::finish(region_, slot, number, rc);
+}
+
+namespace {
+
+// The slot of a party of a copy, and whether a step can act on it now.
+int look_at_party(const dvk::Region& region, uint32_t requester, int endpoint, uint32_t& slot) {
+  slot = region.slot_of(endpoint);
+  if (slot >= region.slots()) return EDVSENDPOINT;
+  const Descriptor& party = region.at(slot);
+  if (dvk::load_kind(party) == Kind::kFree) return EDVSDSTDIED;
+  if (dvk::is_migrating(party)) return kAgain;
+  const bool here = dvk::runs_here(dvk::load_kind(party));
+  if (here && slot != requester && !is_at_rest(party)) return EDVSPROCSTS;
+  return OK;
+}
+
+}  // namespace
+
+int RemoteOps::step_read(uint32_t slot, Copy& copy, uint32_t bytes) {
+  const Descriptor& d = region_.at(slot);
+  uint32_t source = 0;
+  if (int rc = look_at_party(region_, slot, d.copy_source.load(), source); rc != OK) return rc;
+  const uint64_t address = d.copy_source_addr.load() + copy.offset;
+  if (dvk::runs_here(dvk::load_kind(region_.at(source)))) {
+    copy.window.resize(bytes);
+    return env_.read_memory(source, address, copy.window.data(), bytes);
+  }
+  Operation read = operation_of(slot, OperationType::kCopyRead);
+  read.peer = d.copy_source.load();
+  read.epoch = region_.at(source).epoch.load();
+  read.home_epoch = d.epoch.load();
+  read.offset = copy.offset;
+  read.address = address;
+  read.length = bytes;
+  env_.send(static_cast<NodeId>(region_.at(source).node.load()), read);
+  return kWait;
+}
+
+int RemoteOps::step_write(uint32_t slot, Copy& copy) {
+  const Descriptor& d = region_.at(slot);
+  uint32_t target = 0;
+  if (int rc = look_at_party(region_, slot, d.copy_target.load(), target); rc != OK) return rc;
+  const uint64_t address = d.copy_target_addr.load() + copy.offset;
+  if (dvk::runs_here(dvk::load_kind(region_.at(target)))) {
+    return env_.write_memory(target, address, copy.window.data(), copy.window.size());
+  }
+  Operation write = operation_of(slot, OperationType::kCopyWrite);
+  write.peer = d.copy_target.load();
+  write.epoch = region_.at(target).epoch.load();
+  write.home_epoch = d.epoch.load();
+  write.offset = copy.offset;
+  write.address = address;
+  write.data = copy.window;
+  env_.send(static_cast<NodeId>(region_.at(target).node.load()), write);
+  return kWait;
+}
+
+void RemoteOps::on_retry(const Operation& operation) {
+  if (!is_mine(operation)) return;
+  if (auto copy = copies_.find(operation.slot); copy != copies_.end()) copy->second.waiting = false;
+  env_.drive_later(operation.slot);
+}
+
+void RemoteOps::on_copy_result(const Operation& operation) {
+  if (!is_mine(operation)) return;
+  auto found = copies_.find(operation.slot);
+  if (found == copies_.end()) return;
+  Copy& copy = found->second;
+  const bool is_data = operation.type == OperationType::kCopyData;
+  if (copy.number != operation.number || copy.offset != operation.offset || !copy.waiting ||
+      copy.writing == is_data) {
+    return;  // the answer to a step that was repeated meanwhile
+  }
+  copy.waiting = false;
+  if (operation.rc != OK) {
+    const uint64_t number = copy.number;
+    copies_.erase(found);
+    dvk::finish(region_, operation.slot, number, operation.rc);
+    return;
+  }
+  if (is_data) {
+    const uint64_t left = region_.at(operation.slot).copy_bytes.load() - copy.offset;
+    if (operation.data.size() != std::min<uint64_t>(kWindow, left)) return;
+    copy.window = operation.data;
+    copy.writing = true;
+  } else {
+    copy.offset += copy.window.size();
+    copy.writing = false;
+  }
+  step_copy(operation.slot, copy);
+}
+
+// ---- the other node's side ------------------------------------------------------------------------
+
+// The party of a copy step from another node. A step from a place its requester has left since is
+// refused: it may come late, when the requester has gone on.
+int RemoteOps::party_here(const Operation& operation, uint32_t& slot) {
+  const Descriptor& requester = region_.at(operation.slot);
+  if (requester.incarnation.load() != operation.incarnation) return kAgain;
+  CopyHome& home = copy_homes_[operation.slot];
+  if (home.incarnation != operation.incarnation) home = {operation.incarnation, 0};
+  home.epoch = std::max({home.epoch, operation.home_epoch, requester.epoch.load()});
+  if (operation.home_epoch < home.epoch) return kWait;
+  if (int rc = look_at_party(region_, operation.slot, operation.peer, slot); rc != OK) return rc;
+  const Descriptor& party = region_.at(slot);
+  const bool here = dvk::runs_here(dvk::load_kind(party));
+  return here && party.epoch.load() == operation.epoch ? OK : kAgain;
+}
+
+void RemoteOps::on_copy_read(NodeId from, const Operation& operation) {
+  uint32_t slot = 0;
+  int rc = party_here(operation, slot);
+  if (rc == kWait) return;
+  if (rc == kAgain) return answer(from, operation, OperationType::kRetry);
+  Operation data;
+  data.type = OperationType::kCopyData;
+  data.dcid = operation.dcid;
+  data.slot = operation.slot;
+  data.incarnation = operation.incarnation;
+  data.number = operation.number;
+  data.offset = operation.offset;
+  if (rc == OK) {
+    data.data.resize(std::min(operation.length, kWindow));
+    rc = env_.read_memory(slot, operation.address, data.data.data(), data.data.size());
+  }
+  if (rc != OK) data.data.clear();
+  data.rc = rc;
+  env_.send(from, data);
+}
+
+void RemoteOps::on_copy_write(NodeId from, const Operation& operation) {
+  uint32_t slot = 0;
+  int rc = party_here(operation, slot);
+  if (rc == kWait) return;
+  if (rc == kAgain) return answer(from, operation, OperationType::kRetry);
+  if (rc == OK) {
+    rc = env_.write_memory(slot, operation.address, operation.data.data(), operation.data.size());
+  }
+  answer(from, operation, OperationType::kCopyAck, rc);
+}
+
+}  // namespace dvs
