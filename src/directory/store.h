@@ -71,9 +71,12 @@ struct WatchEvent {
   KeyValue kv;  // for kDelete: key and mod_revision only
 };
 
-// All calls: on the Executor's thread. A Done is called exactly once, later. Errors:
+// All calls: on the Executor's thread. A Done is called exactly once, later; destroying the Store
+// drops what is under way: no Done and no watch function is called after that. Errors:
 // kUnavailable — no endpoint answered (whether a transaction was applied is then unknown: read
-// back before acting on it); kTimeout — likewise; kCorrupt — the answer made no sense.
+// back before acting on it); kTimeout — likewise; kCorrupt — the answer made no sense, likewise;
+// kNotFound — a lease that a put names has expired (nothing was changed); kInvalid — the store
+// refuses the request as such, for example two changes of one key in one transaction.
 class Store {
  public:
   virtual ~Store() = default;
@@ -88,7 +91,7 @@ class Store {
   virtual void grant_lease(std::chrono::seconds ttl, Done<int64_t> done) = 0;
   // Refreshes once. kNotFound: the lease has expired.
   virtual void keep_alive(int64_t lease, Done<std::chrono::seconds> done) = 0;
-  // Ends a lease and deletes its keys.
+  // Ends a lease and deletes its keys. False: it had ended already.
   virtual void revoke_lease(int64_t lease, Done<bool> done) = 0;
 
   // Every change to keys under `prefix` after `revision` (exclusive), in order, batch by batch: a
@@ -111,7 +114,10 @@ struct EtcdOptions {
   std::chrono::milliseconds request_timeout{2000};
 };
 
-// A client of etcd's v3 JSON gateway. kInvalid: an endpoint that is not of the form above.
+// A client of etcd's v3 JSON gateway. Host names are looked up here, once, blocking; numeric
+// addresses never block. kInvalid: an endpoint that is not of the form above (or none at all);
+// kUnavailable: a host name that cannot be looked up. An etcd that is down is no error here, only
+// in the requests. Destroy the Store before the executor.
 Result<std::unique_ptr<Store>> open_etcd(Executor& executor, EtcdOptions options);
 
 }  // namespace dvs

@@ -1,0 +1,50 @@
+// A private single-member etcd for a test: its own ports on the loopback, its data on tmpfs.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+
+namespace dvs {
+
+struct EtcdFixtureOptions {
+  bool fsync = false;  // true: writes are as slow as a real server's
+};
+
+// Ends with the process that started it, however that ends; the destructor also removes the data.
+class EtcdFixture {
+ public:
+  // Starts etcd and waits until it answers (at most 20 s). The Error holds the end of its log.
+  static Result<std::unique_ptr<EtcdFixture>> create(EtcdFixtureOptions options = {});
+  ~EtcdFixture();
+  EtcdFixture(const EtcdFixture&) = delete;
+  EtcdFixture& operator=(const EtcdFixture&) = delete;
+
+  std::string url() const;  // "http://127.0.0.1:port", the same over restarts
+  pid_t pid() const { return pid_; }
+
+  void kill();     // SIGKILL, and waits until it is gone
+  Status start();  // after kill(): again on the same data and ports; waits until it answers
+  void freeze();   // SIGSTOP: it is there, and answers nothing
+  void thaw();
+  void compact(int64_t revision);  // forgets what was before `revision`
+
+ private:
+  EtcdFixture(EtcdFixtureOptions options, std::string dir);
+  void choose_ports();
+  Status wait_until_ready();
+  bool has_ended();
+  Error failure(const std::string& what) const;
+
+  const EtcdFixtureOptions options_;
+  const std::string dir_;
+  int client_port_ = 0;
+  int peer_port_ = 0;
+  pid_t pid_ = -1;
+};
+
+}  // namespace dvs
