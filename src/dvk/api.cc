@@ -267,7 +267,7 @@ int dvk_getdvsinfo(dvs_usr_t* info) {
   if (info == nullptr) return EDVSINVAL;
   const RegionHeader& header = mapped->header();
   *info = dvs_usr_t{};
-  std::strncpy(info->d_name, header.cluster, sizeof info->d_name - 1);
+  std::memcpy(info->d_name, header.cluster, sizeof info->d_name - 1);
   info->d_nr_nodes = kRegionNodes;
   info->d_nr_tasks = static_cast<int>(mapped->tasks());
   info->d_nr_procs = static_cast<int>(mapped->slots() - mapped->tasks());
