@@ -60,6 +60,14 @@ class Engine {
   // The engine's name and version, e.g. "criu 4.2.1".
   virtual const std::string& version() const = 0;
 
+  // Optional, ahead of dump() or restore() for the same site (and cgroups): starts the engine's
+  // process so that it only waits for the word, which halves the time of the operation proper. A
+  // failure shows in the operation. At most one per site; a prepared process of a dead dvsd ends.
+  virtual void prepare_dump(const EngineSite& site) = 0;
+  virtual void prepare_restore(const RestoreRequest& request) = 0;
+  // Ends what was prepared for the site and not used.
+  virtual void discard(const EngineSite& site) = 0;
+
   // Writes images of the tree into site.outer_dir (created, must be empty). The tree stays frozen
   // and alive, whatever the outcome; the caller thaws or kills it. Errors: kUnsupported — it
   // uses something the engine cannot move; the message names it in a user's words (from criu's
@@ -68,7 +76,8 @@ class Engine {
 
   // Restores from site.outer_dir and holds. Errors as above, and kConflict: a process or thread id
   // is taken on this node; kNotFound: a file the process has mapped or open does not exist here.
-  // After an error nothing of the tree is left.
+  // After an error nothing of the tree is left (killed, though perhaps not reaped yet).
+  // A regular file that the process has open or mapped must have the size it had at the dump.
   virtual void restore(RestoreRequest request, Done<std::unique_ptr<HeldTree>> done) = 0;
 
   // After a restart of dvsd: the held tree whose images are in this site, if one is waiting.

@@ -1,0 +1,354 @@
+// The engine by CRIU: one run of criu per dump or restore, inside the DC (EngineSite::prefix).
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include <boost/asio/post.hpp>
+#include <cstdio>
+#include <map>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "migrate/engine/command.h"
+#include "migrate/engine/criu_log.h"
+#include "migrate/engine/engine.h"
+#include "migrate/engine/gate.h"
+#include "migrate/engine/process_tree.h"
+
+namespace dvs {
+namespace {
+
+// For criu's collecting of a tree that is frozen already: milliseconds, unless another tracer
+// holds a process, which criu waits for until then.
+constexpr const char* kCollectSeconds = "2";
+constexpr std::chrono::seconds kKillLimit{10};
+
+// criu splits its options at blanks and knows quotes and comments.
+bool plain_path(const std::string& path) {
+  return !path.empty() && path.find_first_of(" \t\n#\"'\\") == std::string::npos;
+}
+
+std::string common_options(const EngineSite& site, const char* log) {
+  return "images-dir " + site.inner_dir + "\nlog-file " + log +
+         "\nmanage-cgroups=ignore\nfile-locks\ntcp-established\nskip-in-flight\nlink-remap\n"
+         "ext-unix-sk\nnetwork-lock skip\n";
+}
+
+std::string dump_options(const DumpRequest& request) {
+  return common_options(request.site, kDumpLog) + "tree " + std::to_string(request.root_pid) +
+         "\nfreeze-cgroup " + request.freezer_dir + "\nleave-running\ntimeout " + kCollectSeconds +
+         "\n";
+}
+
+std::string restore_options(const EngineSite& site) {
+  return common_options(site, kRestoreLog) + "restore-detached\naction-script " + site.inner_dir +
+         kGateScript + "\n";
+}
+
+bool full(const std::string& dir) {
+  struct statvfs stat {};
+  return ::statvfs(dir.c_str(), &stat) == 0 && (stat.f_bavail == 0 || stat.f_favail == 0);
+}
+
+// Why a run of criu in this site failed. On a full tmpfs criu cannot even write its log.
+Error failure(const EngineSite& site, const char* log_name, const ChildResult& result) {
+  const auto log = read_file(site.outer_dir + "/" + log_name);
+  Error error = explain_criu_log(log.ok() ? *log : "");
+  if (error.code() == Code::kInternal && full(site.outer_dir)) {
+    return Error(Code::kNoSpace, "no space is left in " + site.outer_dir);
+  }
+  if (log.ok() && !log->empty()) return error;
+  return Error(Code::kInternal, "criu wrote no log; " + result.describe());
+}
+
+uint64_t image_bytes(const std::string& dir) {
+  uint64_t bytes = 0;
+  const auto names = list_dir(dir);
+  if (!names.ok()) return 0;
+  for (const auto& name : *names) {
+    struct stat info {};
+    if (::stat((dir + "/" + name).c_str(), &info) == 0 && name.ends_with(".img")) {
+      bytes += static_cast<uint64_t>(info.st_size);
+    }
+  }
+  return bytes;
+}
+
+// A dump or a restore under way: criu's end, the gate and the time-out call into it.
+class Operation : public std::enable_shared_from_this<Operation> {
+ public:
+  Operation(Executor& executor, EngineSite site, std::shared_ptr<CriuCommand> command)
+      : executor_(executor), site_(std::move(site)), command_(command), timer_(executor) {}
+  virtual ~Operation() = default;
+
+ protected:
+  // Lets criu begin; after `limit` it is ended.
+  void go(const std::string& options, std::chrono::milliseconds limit);
+  virtual void ended(const ChildResult& result) = 0;
+  virtual void timed_out() = 0;
+
+  Executor& executor_;
+  const EngineSite site_;
+  const std::weak_ptr<CriuCommand> command_;
+  boost::asio::steady_timer timer_;
+  bool late_ = false;
+  const int64_t started_ns_ = monotonic_ns();
+};
+
+void Operation::go(const std::string& options, std::chrono::milliseconds limit) {
+  timer_.expires_after(limit);
+  timer_.async_wait([self = shared_from_this()](boost::system::error_code cancelled) {
+    if (cancelled) return;
+    self->late_ = true;
+    self->timed_out();
+  });
+  command_.lock()->go(options, [self = shared_from_this()](const ChildResult& result) {
+    self->timer_.cancel();
+    self->ended(result);
+  });
+}
+
+class Dump final : public Operation {
+ public:
+  using Operation::Operation;
+
+  void start(const DumpRequest& request, std::chrono::milliseconds limit, Done<DumpResult> done) {
+    done_ = std::move(done);
+    freezer_dir_ = request.freezer_dir;
+    go(dump_options(request), limit);
+  }
+
+ private:
+  void ended(const ChildResult& result) override;
+  void timed_out() override {
+    if (auto command = command_.lock()) command->kill();
+  }
+  void fail_frozen(Error error);
+
+  std::string freezer_dir_;
+  Done<DumpResult> done_;
+};
+
+void Dump::ended(const ChildResult& result) {
+  if (result.ok()) {
+    return done_(DumpResult{image_bytes(site_.outer_dir), monotonic_ns() - started_ns_});
+  }
+  if (late_) return fail_frozen(Error(Code::kTimeout, "the checkpoint took too long"));
+  Error error = failure(site_, kDumpLog, result);
+  if (result.signal != 0 || result.exit_code > 128) return fail_frozen(std::move(error));
+  done_(std::move(error));
+}
+
+// criu thaws the cgroup while it traces the tree. One that was killed cannot freeze it again.
+void Dump::fail_frozen(Error error) {
+  ChildOptions options;
+  options.argv = site_.prefix;
+  options.argv.insert(options.argv.end(),
+                      {"/bin/sh", "-c",
+                       "if [ -e \"$1/freezer.state\" ]; then echo FROZEN >\"$1/freezer.state\"; "
+                       "else echo 1 >\"$1/cgroup.freeze\"; fi",
+                       "sh", freezer_dir_});
+  auto self = std::static_pointer_cast<Dump>(shared_from_this());
+  auto started = run_child(executor_, options, [self, error](const ChildResult& result) {
+    if (!result.ok()) log::error("cannot freeze {} again", self->freezer_dir_);
+    self->done_(error);
+  });
+  if (!started.ok()) done_(error);
+}
+
+class Restore final : public Operation {
+ public:
+  Restore(Executor& executor, EngineSite site, std::shared_ptr<CriuCommand> command)
+      : Operation(executor, std::move(site), command), watch_(executor) {}
+
+  Status start(std::chrono::milliseconds limit, Done<std::unique_ptr<HeldTree>> done);
+
+ private:
+  void held();
+  void ended(const ChildResult& result) override;
+  void timed_out() override;
+  void finish(Result<std::unique_ptr<HeldTree>> result);
+
+  GateWatch watch_;
+  Done<std::unique_ptr<HeldTree>> done_;  // empty once called
+};
+
+Status Restore::start(std::chrono::milliseconds limit, Done<std::unique_ptr<HeldTree>> done) {
+  DVS_TRY(record_command(site_.outer_dir, command_.lock()->pid()));
+  auto self = std::static_pointer_cast<Restore>(shared_from_this());
+  DVS_TRY(watch_.start(site_.outer_dir, [self] { self->held(); }));
+  done_ = std::move(done);
+  go(restore_options(site_), limit);
+  return {};
+}
+
+void Restore::finish(Result<std::unique_ptr<HeldTree>> result) {
+  timer_.cancel();
+  watch_.stop();
+  if (auto done = std::exchange(done_, nullptr)) done(std::move(result));
+}
+
+void Restore::held() {
+  if (!late_) finish(open_held_tree(executor_, site_.outer_dir));
+}
+
+void Restore::ended(const ChildResult& result) {
+  if (!late_) finish(failure(site_, kRestoreLog, result));
+}
+
+void Restore::timed_out() {
+  ProcessHandles tree;
+  if (auto command = command_.lock(); command && command->running()) {
+    tree = kill_tree(command->pid());
+  }
+  auto self = std::static_pointer_cast<Restore>(shared_from_this());
+  await_processes(executor_, std::move(tree), Until::kEnded, kKillLimit, [self](bool) {
+    self->finish(Error(Code::kTimeout, "the restore took too long"));
+  });
+}
+
+class CriuEngine final : public Engine {
+ public:
+  CriuEngine(Executor& executor, CriuOptions options, std::string version)
+      : executor_(executor), options_(std::move(options)), version_("criu " + version) {}
+  ~CriuEngine() override;
+
+  const std::string& version() const override { return version_; }
+  void prepare_dump(const EngineSite& site) override;
+  void prepare_restore(const RestoreRequest& request) override;
+  void discard(const EngineSite& site) override;
+  void dump(DumpRequest request, Done<DumpResult> done) override;
+  void restore(RestoreRequest request, Done<std::unique_ptr<HeldTree>> done) override;
+  Result<std::unique_ptr<HeldTree>> find_held(const EngineSite& site) override {
+    return open_held_tree(executor_, site.outer_dir);
+  }
+
+ private:
+  using Command = std::shared_ptr<CriuCommand>;
+
+  Result<Command> launch(const EngineSite& site, const char* verb,
+                         const std::vector<std::string>& cgroups);
+  // The command prepared for this site, or a new one.
+  Result<Command> take(const EngineSite& site, const char* verb,
+                       const std::vector<std::string>& cgroups);
+  Status try_dump(const DumpRequest& request, const Done<DumpResult>& done);
+  Status try_restore(const RestoreRequest& request, const Done<std::unique_ptr<HeldTree>>& done);
+
+  Executor& executor_;
+  const CriuOptions options_;
+  const std::string version_;
+  std::map<std::string, Command> prepared_;  // by "VERB OUTER_DIR"
+};
+
+std::string key(const char* verb, const EngineSite& site) {
+  return std::string(verb) + " " + site.outer_dir;
+}
+
+CriuEngine::~CriuEngine() {
+  for (auto& [name, command] : prepared_) command->give_up();
+}
+
+Result<CriuEngine::Command> CriuEngine::launch(const EngineSite& site, const char* verb,
+                                               const std::vector<std::string>& cgroups) {
+  std::vector<std::string> argv = site.prefix;
+  argv.insert(argv.end(), {options_.program, verb});
+  return CriuCommand::start(executor_, std::move(argv), cgroups);
+}
+
+Result<CriuEngine::Command> CriuEngine::take(const EngineSite& site, const char* verb,
+                                             const std::vector<std::string>& cgroups) {
+  if (auto node = prepared_.extract(key(verb, site)); !node.empty() && node.mapped()->running()) {
+    return std::move(node.mapped());
+  }
+  return launch(site, verb, cgroups);
+}
+
+void CriuEngine::prepare_dump(const EngineSite& site) {
+  discard(site);
+  auto command = launch(site, "dump", {});
+  if (command.ok()) prepared_[key("dump", site)] = *command;
+}
+
+void CriuEngine::prepare_restore(const RestoreRequest& request) {
+  discard(request.site);
+  auto command = launch(request.site, "restore", request.cgroup_procs_files);
+  if (command.ok()) prepared_[key("restore", request.site)] = *command;
+}
+
+void CriuEngine::discard(const EngineSite& site) {
+  for (const char* verb : {"dump", "restore"}) {
+    auto node = prepared_.extract(key(verb, site));
+    if (!node.empty()) node.mapped()->give_up();
+  }
+}
+
+Status CriuEngine::try_dump(const DumpRequest& request, const Done<DumpResult>& done) {
+  const std::string& dir = request.site.outer_dir;
+  if (!plain_path(request.site.inner_dir) || !plain_path(request.freezer_dir)) {
+    return Error(Code::kInvalid, "a directory's name has a character that criu cannot take");
+  }
+  DVS_TRY(make_dirs(dir));
+  DVS_ASSIGN(const auto names, list_dir(dir));
+  if (!names.empty()) return Error(Code::kInvalid, dir + " is not empty");
+  DVS_ASSIGN(const Command command, take(request.site, "dump", {}));
+  std::make_shared<Dump>(executor_, request.site, command)->start(request, options_.timeout, done);
+  return {};
+}
+
+Status CriuEngine::try_restore(const RestoreRequest& request,
+                               const Done<std::unique_ptr<HeldTree>>& done) {
+  if (!plain_path(request.site.inner_dir)) {
+    return Error(Code::kInvalid, "a directory's name has a character that criu cannot take");
+  }
+  DVS_TRY(create_gate(request.site.outer_dir));
+  DVS_ASSIGN(const Command command, take(request.site, "restore", request.cgroup_procs_files));
+  auto started = std::make_shared<Restore>(executor_, request.site, command)
+                     ->start(options_.timeout, done);
+  if (!started.ok()) command->give_up();
+  return started;
+}
+
+void CriuEngine::dump(DumpRequest request, Done<DumpResult> done) {
+  if (auto started = try_dump(request, done); !started.ok()) {
+    boost::asio::post(executor_, [done, error = started.error()] { done(error); });
+  }
+}
+
+void CriuEngine::restore(RestoreRequest request, Done<std::unique_ptr<HeldTree>> done) {
+  if (auto started = try_restore(request, done); !started.ok()) {
+    boost::asio::post(executor_, [done, error = started.error()] { done(error); });
+  }
+}
+
+// "Version: 4.2.1\n..." -> "4.2.1"; empty when it is no such text or older than 4.2.
+std::string usable_version(const std::string& output) {
+  int major = 0;
+  int minor = 0;
+  const char* text = output.c_str();
+  if (std::sscanf(text, "Version: %d.%d", &major, &minor) != 2) return {};
+  if (major < 4 || (major == 4 && minor < 2)) return {};
+  const std::string_view line(text, output.find('\n'));
+  return std::string(line.substr(line.find(' ') + 1));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> open_criu(Executor& executor, CriuOptions options) {
+  ChildOptions run;
+  run.argv = {options.program, "--version"};
+  run.capture_output = true;
+  run.timeout = std::chrono::seconds(10);
+  auto result = run_child_blocking(std::move(run));
+  const std::string advice = "; scripts/setup installs one that works";
+  if (!result.ok()) {
+    return Error(Code::kUnsupported, "cannot run criu: " + result.error().message() + advice);
+  }
+  const std::string version = usable_version(result->output);
+  if (version.empty()) {
+    return Error(Code::kUnsupported, options.program + " is not criu 4.2 or newer" + advice);
+  }
+  return std::unique_ptr<Engine>(
+      std::make_unique<CriuEngine>(executor, std::move(options), version));
+}
+
+}  // namespace dvs

@@ -1,0 +1,203 @@
+#include "migrate/engine/gate.h"
+
+#include <fcntl.h>
+#include <spdlog/fmt/fmt.h>
+#include <sys/stat.h>
+
+#include <sstream>
+
+#include "base/file.h"
+#include "migrate/engine/criu_log.h"
+#include "migrate/engine/process_tree.h"
+
+namespace dvs {
+namespace {
+
+// How long the restoring command may take from the decision to its end.
+constexpr std::chrono::seconds kDecisionLimit{5};
+
+// FIFOs are opened for reading and writing: that blocks nowhere and never reads an end of file,
+// so a dvsd that dies or is not there changes nothing. The script looks whether the tree's first
+// process still lives, because criu waits for ever for one that was killed at the gate.
+constexpr const char* kScript = R"(#!/bin/sh
+case $CRTOOLS_SCRIPT_ACTION in
+post-restore)
+  exec 3<>"$0.in" 4<>"$0.out" || exit 1
+  : >"$0.held"
+  echo held >&4
+  read -r word <&3
+  [ "$word" = go ] || exit 1
+  read -r stat <"/proc/$CRTOOLS_INIT_PID/stat" || exit 1
+  case ${stat##*) } in Z*) exit 1 ;; esac ;;
+post-resume)
+  : >"$0.resumed" ;;
+esac
+)";
+
+std::string gate_file(const std::string& dir, const char* suffix) {
+  return dir + kGateScript + suffix;
+}
+
+bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+
+Result<UniqueFd> open_fifo(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+  if (!fd.valid()) return errno_error("cannot open " + path);
+  return fd;
+}
+
+Result<pid_t> recorded_command(const std::string& dir) {
+  const Error none(Code::kNotFound, "no restored tree is waiting in " + dir);
+  const auto record = read_file(gate_file(dir, ".command"));
+  if (!record.ok()) return none;
+  std::istringstream words(*record);
+  pid_t pid = 0;
+  uint64_t started = 0;
+  if (!(words >> pid >> started) || pid <= 0 || start_time(pid) != started) return none;
+  return pid;
+}
+
+// What must be gone when a tree was killed: everything below the command. The command itself is
+// its parent's to reap.
+ProcessHandles without_command(ProcessHandles tree) {
+  if (!tree.empty()) tree.erase(tree.begin());
+  return tree;
+}
+
+// One held tree. Shared by the HeldTree that the caller has and by the decision under way.
+class Gate : public std::enable_shared_from_this<Gate> {
+ public:
+  Gate(Executor& executor, std::string dir, UniqueFd decision)
+      : executor_(executor), dir_(std::move(dir)), decision_(std::move(decision)) {}
+
+  void resume(Done<bool> done);
+  void kill(Done<bool> done);
+
+ private:
+  bool say(std::string_view word);
+  void await(ProcessHandles handles, Until until, std::function<void(bool)> then);
+  void resumed(bool in_time, const Done<bool>& done);
+  void kill_by_force(Done<bool> done);
+
+  Executor& executor_;
+  const std::string dir_;
+  UniqueFd decision_;  // open until the end, so that the word stays in the FIFO until it is read
+};
+
+bool Gate::say(std::string_view word) {
+  return ::write(decision_.get(), word.data(), word.size()) == static_cast<ssize_t>(word.size());
+}
+
+void Gate::await(ProcessHandles handles, Until until, std::function<void(bool)> then) {
+  await_processes(executor_, std::move(handles), until, kDecisionLimit,
+                  [self = shared_from_this(), then = std::move(then)](bool in_time) {
+                    then(in_time);
+                  });
+}
+
+void Gate::resume(Done<bool> done) {
+  ProcessHandles command;
+  if (auto pid = recorded_command(dir_); pid.ok()) {
+    command = open_tree(*pid);
+    command.resize(std::min<size_t>(command.size(), 1));
+    say("go\n");
+  }
+  await(std::move(command), Until::kEnded, [this, done = std::move(done)](bool in_time) {
+    resumed(in_time, done);
+  });
+}
+
+void Gate::resumed(bool in_time, const Done<bool>& done) {
+  if (exists(gate_file(dir_, ".resumed"))) return done(true);
+  if (!in_time) {
+    return kill_by_force([done](const Result<bool>& killed) {
+      done(Error(Code::kTimeout, killed.ok() ? "the restored tree did not start to run in time"
+                                             : killed.error().message()));
+    });
+  }
+  const auto log = read_file(dir_ + "/" + kRestoreLog);
+  done(explain_criu_log(log.ok() ? *log : "").context("cannot let the restored tree run"));
+}
+
+// criu ends the tree and removes what it had created for it. Where it does not answer, or is not
+// that far yet, it is ended with everything it made.
+void Gate::kill(Done<bool> done) {
+  const auto pid = recorded_command(dir_);
+  if (!pid.ok() || !exists(gate_file(dir_, ".held"))) return kill_by_force(std::move(done));
+  ProcessHandles tree = without_command(open_tree(*pid));
+  say("no\n");
+  await(std::move(tree), Until::kReaped, [this, done = std::move(done)](bool in_time) {
+    in_time ? done(true) : kill_by_force(done);
+  });
+}
+
+void Gate::kill_by_force(Done<bool> done) {
+  ProcessHandles tree;
+  if (auto pid = recorded_command(dir_); pid.ok()) tree = without_command(kill_tree(*pid));
+  await(std::move(tree), Until::kReaped, [this, done = std::move(done)](bool in_time) {
+    if (exists(gate_file(dir_, ".resumed"))) {
+      return done(Error(Code::kConflict, "the restored tree runs already"));
+    }
+    if (!in_time) return done(Error(Code::kTimeout, "the restored tree did not end in time"));
+    done(true);
+  });
+}
+
+class GatedTree final : public HeldTree {
+ public:
+  explicit GatedTree(std::shared_ptr<Gate> gate) : gate_(std::move(gate)) {}
+  void resume(Done<bool> done) override { gate_->resume(std::move(done)); }
+  void kill(Done<bool> done) override { gate_->kill(std::move(done)); }
+
+ private:
+  std::shared_ptr<Gate> gate_;
+};
+
+}  // namespace
+
+Status create_gate(const std::string& outer_dir) {
+  for (const char* suffix : {".in", ".out", ".command", ".held", ".resumed"}) {
+    ::unlink(gate_file(outer_dir, suffix).c_str());
+  }
+  const std::string script = gate_file(outer_dir, "");
+  DVS_TRY(replace_file(script, kScript));
+  if (::chmod(script.c_str(), 0700) != 0) return errno_error("cannot set the mode of " + script);
+  for (const char* suffix : {".in", ".out"}) {
+    const std::string path = gate_file(outer_dir, suffix);
+    if (::mkfifo(path.c_str(), 0600) != 0) return errno_error("cannot create " + path);
+  }
+  return {};
+}
+
+Status record_command(const std::string& outer_dir, pid_t pid) {
+  const auto started = start_time(pid);
+  if (!started) return Error(Code::kInternal, "criu ended at once");
+  return replace_file(gate_file(outer_dir, ".command"), fmt::format("{} {}\n", pid, *started));
+}
+
+Status GateWatch::start(const std::string& outer_dir, std::function<void()> held) {
+  DVS_ASSIGN(UniqueFd fd, open_fifo(gate_file(outer_dir, ".out")));
+  boost::system::error_code ec;
+  reports_.assign(fd.get(), ec);
+  if (ec) return errno_error("cannot watch the gate", ec.value());
+  fd.release();
+  reports_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                      [held = std::move(held)](boost::system::error_code failed) {
+                        if (!failed) held();
+                      });
+  return {};
+}
+
+void GateWatch::stop() {
+  boost::system::error_code ignored;
+  reports_.close(ignored);
+}
+
+Result<std::unique_ptr<HeldTree>> open_held_tree(Executor& executor, const std::string& outer_dir) {
+  DVS_TRY(recorded_command(outer_dir));
+  DVS_ASSIGN(UniqueFd decision, open_fifo(gate_file(outer_dir, ".in")));
+  return std::unique_ptr<HeldTree>(std::make_unique<GatedTree>(
+      std::make_shared<Gate>(executor, outer_dir, std::move(decision))));
+}
+
+}  // namespace dvs
