@@ -7,11 +7,13 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <map>
 #include <vector>
 
+#include "base/check.h"
 #include "base/unique_fd.h"
 #include "proxy/link_hello.h"
 
@@ -21,7 +23,12 @@ namespace {
 using std::chrono::milliseconds;
 using wire::FrameType;
 
-constexpr char kLoopback[] = "127.0.0.1";
+// An address of this process alone, so that a port it gave up stays free until it takes it again.
+const std::string& loopback() {
+  static const std::string address = fmt::format("127.{}.{}.{}", 100 + (::getpid() >> 16),
+                                                 ::getpid() >> 8 & 255, ::getpid() & 255);
+  return address;
+}
 constexpr char kCluster[] = "test";
 
 // Runs the event loop until `done`, for ten seconds at most.
@@ -51,7 +58,7 @@ struct Node {
     options.node = node;
     options.name = "n" + std::to_string(node);
     options.incarnation = 1;
-    options.listen_address = kLoopback;
+    options.listen_address = loopback();
     options.reconnect = milliseconds(10);
     return options;
   }
@@ -110,7 +117,7 @@ class RawPeer {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(port);
-    ::inet_pton(AF_INET, kLoopback, &address.sin_addr);
+    ::inet_pton(AF_INET, loopback().c_str(), &address.sin_addr);
     EXPECT_EQ(::connect(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
   }
 
@@ -162,8 +169,8 @@ class LinkTest : public ::testing::Test {
   void open_pair() {
     low.open();
     high.open();
-    low.links->expect(high.options.node, kLoopback, high.links->port());
-    high.links->expect(low.options.node, kLoopback, low.links->port());
+    low.links->expect(high.options.node, loopback(), high.links->port());
+    high.links->expect(low.options.node, loopback(), low.links->port());
     ASSERT_TRUE(both_up());
   }
   [[nodiscard]] bool both_up() {
@@ -235,7 +242,7 @@ TEST_F(LinkTest, AFrameSentAtOnceOnComingUpArrives) {
 
 TEST_F(LinkTest, SendOnAnIdleLinkNeedsNoTurnOfTheEventLoop) {
   high.open();
-  high.links->expect(1, kLoopback, 1);
+  high.links->expect(1, loopback(), 1);
   RawPeer peer(high.links->port());
   peer.write(hello_frame(good_hello(1, 2)));
   ASSERT_TRUE(run_until(executor, [&] { return peer.count(FrameType::kHello) == 1; }));
@@ -247,7 +254,7 @@ TEST_F(LinkTest, SendOnAnIdleLinkNeedsNoTurnOfTheEventLoop) {
 TEST_F(LinkTest, NothingIsSentWhileALinkIsDown) {
   low.open();
   EXPECT_FALSE(low.send(2, "x"));
-  low.links->expect(2, kLoopback, 1);
+  low.links->expect(2, loopback(), 1);
   EXPECT_FALSE(low.links->is_up(2));
   EXPECT_FALSE(low.send(2, "x"));
   EXPECT_FALSE(low.links->congested(2));
@@ -277,11 +284,11 @@ TEST_F(LinkTest, FindsAPeerThatStartsLater) {
   high.open();
   high.close();
   low.open();
-  low.links->expect(2, kLoopback, high.options.listen_port);
+  low.links->expect(2, loopback(), high.options.listen_port);
   run_for(executor, milliseconds(50));
   EXPECT_EQ(low.ups, 0);
   high.open();
-  high.links->expect(1, kLoopback, low.links->port());
+  high.links->expect(1, loopback(), low.links->port());
   EXPECT_TRUE(both_up());
 }
 
@@ -294,7 +301,7 @@ TEST_F(LinkTest, ARestartOfAPeerIsSeenAsDownAndUp) {
     restarting->close();
     ++restarting->options.incarnation;
     restarting->open();
-    restarting->links->expect(other->options.node, kLoopback, other->links->port());
+    restarting->links->expect(other->options.node, loopback(), other->links->port());
     ASSERT_TRUE(run_until(executor, [&] { return other->ups > ups; }));
     ASSERT_TRUE(both_up());
     EXPECT_EQ(other->downs.size(), downs + 1);
@@ -303,7 +310,7 @@ TEST_F(LinkTest, ARestartOfAPeerIsSeenAsDownAndUp) {
 
 TEST_F(LinkTest, ASecondConnectionOfAPeerReplacesTheFirst) {
   high.open();
-  high.links->expect(1, kLoopback, 1);
+  high.links->expect(1, loopback(), 1);
   RawPeer first(high.links->port());
   first.write(hello_frame(good_hello(1, 2)));
   ASSERT_TRUE(run_until(executor, [&] { return high.up[1]; }));
@@ -327,10 +334,10 @@ TEST_F(LinkTest, NamingAnotherAddressMovesTheLink) {
   open_pair();
   Node moved(executor, 2);
   moved.open();
-  moved.links->expect(1, kLoopback, low.links->port());
-  low.links->expect(2, kLoopback, high.links->port());  // the same: nothing happens
+  moved.links->expect(1, loopback(), low.links->port());
+  low.links->expect(2, loopback(), high.links->port());  // the same: nothing happens
   expect_untouched();
-  low.links->expect(2, kLoopback, moved.links->port());
+  low.links->expect(2, loopback(), moved.links->port());
   ASSERT_TRUE(run_until(executor, [&] { return moved.up[1] && low.up[2] && !high.up[1]; }));
   ASSERT_TRUE(low.send(2, "to the new place"));
   EXPECT_TRUE(run_until(executor, [&] { return moved.frames.size() == 1; }));
@@ -344,13 +351,13 @@ TEST_F(LinkTest, ForgettingClosesForGood) {
   run_for(executor, milliseconds(50));
   EXPECT_EQ(high.ups, 1) << "a forgotten node came back";
   EXPECT_EQ(high.downs, std::vector<std::string>{"forgotten"});
-  high.links->expect(1, kLoopback, low.links->port());
+  high.links->expect(1, loopback(), low.links->port());
   EXPECT_TRUE(both_up());
 }
 
 TEST_F(LinkTest, StrangersAreRefusedAndOthersDoNotNotice) {
   open_pair();
-  high.links->expect(9, kLoopback, 1);
+  high.links->expect(9, loopback(), 1);
   Hello hello = good_hello(1, 2);
   hello.cluster = "other\n\x1b[2J\xff";
   expect_refused(hello_frame(hello), "another cluster");
@@ -382,7 +389,7 @@ TEST_F(LinkTest, AHelloWithAnyDamagedByteIsRefused) {
 
 TEST_F(LinkTest, GarbageAfterAGoodHelloClosesThatLinkOnly) {
   open_pair();
-  high.links->expect(0, kLoopback, 1);
+  high.links->expect(0, loopback(), 1);
   const std::string good = wire::encode_frame(FrameType::kControl, "good");
   for (const std::string& bad : {std::string(20, 'g'), hello_frame(good_hello(0, 2))}) {
     const auto downs = high.downs.size();
@@ -410,9 +417,9 @@ TEST_F(LinkTest, HalfFramesDoNoHarm) {
 TEST_F(LinkTest, AWrongPeerAtTheAddressIsNotTaken) {
   Node other(executor, 3);
   other.open();
-  other.links->expect(1, kLoopback, 1);
+  other.links->expect(1, loopback(), 1);
   low.open();
-  low.links->expect(2, kLoopback, other.links->port());  // where node 3 listens
+  low.links->expect(2, loopback(), other.links->port());  // where node 3 listens
   run_for(executor, milliseconds(100));
   EXPECT_EQ(low.ups, 0);
   EXPECT_EQ(other.ups, 0);
@@ -431,14 +438,14 @@ TEST_F(LinkTest, ADialledPeerThatSaysNothingIsTriedAgain) {
   UniqueFd mute(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   sockaddr_in address{};
   address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ::inet_pton(AF_INET, loopback().c_str(), &address.sin_addr);
   socklen_t size = sizeof(address);
   ASSERT_EQ(::bind(mute.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
   ASSERT_EQ(::listen(mute.get(), 16), 0);
   ASSERT_EQ(::getsockname(mute.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
   low.options.hello = milliseconds(30);
   low.open();
-  low.links->expect(2, kLoopback, ntohs(address.sin_port));
+  low.links->expect(2, loopback(), ntohs(address.sin_port));
   std::vector<UniqueFd> attempts;
   EXPECT_TRUE(run_until(executor, [&] {
     UniqueFd attempt(::accept4(mute.get(), nullptr, nullptr, SOCK_CLOEXEC));
@@ -451,24 +458,29 @@ TEST_F(LinkTest, ADialledPeerThatSaysNothingIsTriedAgain) {
 TEST_F(LinkTest, AFloodOfSilentConnectionsKeepsNobodyOut) {
   high.options.hello = std::chrono::minutes(1);
   high.open();
-  high.links->expect(1, kLoopback, 1);
+  high.links->expect(1, loopback(), 1);
   std::vector<std::unique_ptr<RawPeer>> flood;
   for (int i = 0; i < 100; ++i) {
     flood.push_back(std::make_unique<RawPeer>(high.links->port()));
     executor.poll();
   }
   RawPeer honest(high.links->port());
+  executor.poll();
+  for (int i = 0; i < 50; ++i) {
+    flood.push_back(std::make_unique<RawPeer>(high.links->port()));
+    executor.poll();
+  }
   honest.write(hello_frame(good_hello(1, 2)));
   ASSERT_TRUE(run_until(executor, [&] { return high.up[1]; }));
-  EXPECT_EQ(std::count_if(flood.begin(), flood.end(), [](auto& peer) { return !peer->closed(); }),
-            63);
+  const auto held = [](auto& peer) { return !peer->closed(); };
+  EXPECT_EQ(std::count_if(flood.begin(), flood.end(), held), 63);
 }
 
 TEST_F(LinkTest, ASilentLinkIsClosed) {
   high.options.ping = milliseconds(20);
   high.options.silence = milliseconds(300);
   high.open();
-  high.links->expect(1, kLoopback, 1);
+  high.links->expect(1, loopback(), 1);
   RawPeer peer(high.links->port());
   peer.write(hello_frame(good_hello(1, 2)));
   ASSERT_TRUE(run_until(executor, [&] { return !high.downs.empty(); }));
@@ -491,7 +503,7 @@ TEST_F(LinkTest, PingsKeepAnIdleLinkUpAndAreNotShown) {
 TEST_F(LinkTest, APauseOfOurOwnIsNotTakenForThePeersSilence) {
   high.options.silence = milliseconds(50);
   high.open();
-  high.links->expect(1, kLoopback, 1);
+  high.links->expect(1, loopback(), 1);
   RawPeer peer(high.links->port());
   peer.write(hello_frame(good_hello(1, 2)));
   ASSERT_TRUE(run_until(executor, [&] { return high.up[1]; }));
@@ -554,7 +566,7 @@ TEST_F(LinkTest, CallbacksMayDropSendForgetAndExpect) {
   low.on_frame = nullptr;
   low.on_down = [&](NodeId peer) {
     low.links->forget(peer);
-    low.links->expect(peer, kLoopback, high.links->port());
+    low.links->expect(peer, loopback(), high.links->port());
   };
   low.on_up = [&](NodeId peer) {
     if (low.ups < 5) low.links->drop(peer, "dropped in on_up");
@@ -575,8 +587,8 @@ TEST_F(LinkTest, LinksMayBeDestroyedInAnyCallback) {
     if (!high.links) high.open();
     low.open();
     low.*callback = destroy;
-    low.links->expect(2, kLoopback, high.links->port());
-    high.links->expect(1, kLoopback, low.links->port());
+    low.links->expect(2, loopback(), high.links->port());
+    high.links->expect(1, loopback(), low.links->port());
     if (callback == &Node::on_frame) high.on_up = [&](NodeId peer) { high.send(peer, "x"); };
     if (callback == &Node::on_down) high.on_up = [&](NodeId peer) { high.links->drop(peer, "x"); };
     EXPECT_TRUE(run_until(executor, [&] { return low.links == nullptr && !high.up[1]; }));
