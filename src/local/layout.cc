@@ -134,17 +134,20 @@ std::string hub_interface(int index) { return fmt::format("node{}", index + 1); 
 
 std::vector<std::string> etcd_command(const Config& config) {
   const std::string peer = "http://127.0.0.1:2380";
-  std::vector<std::string> command = {config.etcd_program,
-                                      "--name=local",
-                                      "--data-dir=" + etcd_dir(config.dir),
-                                      std::string("--listen-client-urls=") + kEtcdEndpoint,
-                                      std::string("--advertise-client-urls=") + kEtcdEndpoint,
-                                      "--listen-peer-urls=" + peer,
-                                      "--initial-advertise-peer-urls=" + peer,
-                                      "--initial-cluster=local=" + peer,
-                                      "--snapshot-count=1000",
-                                      "--logger=zap",
-                                      "--log-level=error"};
+  std::vector<std::string> command = {
+      config.etcd_program,
+      "--name=local",
+      "--data-dir=" + etcd_dir(config.dir),
+      std::string("--listen-client-urls=") + kEtcdEndpoint,
+      std::string("--advertise-client-urls=") + kEtcdEndpoint,
+      "--listen-peer-urls=" + peer,
+      "--initial-advertise-peer-urls=" + peer,
+      "--initial-cluster=local=" + peer,
+      "--heartbeat-interval=20",  // a lone member wins its election at once,
+      "--election-timeout=100",   // but only when this has run out
+      "--snapshot-count=1000",
+      "--logger=zap",
+      "--log-level=error"};
   if (config.etcd_no_fsync) command.push_back("--unsafe-no-fsync");
   return command;
 }

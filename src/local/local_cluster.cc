@@ -108,7 +108,6 @@ Result<Plan> make_plan(const UpOptions& options) {
   Config& config = plan.config;
   DVS_ASSIGN(config.dir, canonical_dir(options.dir));
   DVS_TRY(check_node_name(config.dir, node_name(options.nodes - 1)));
-  DVS_TRY(check_dir_is_ours(config.dir));
   DVS_ASSIGN(config.ip_program, find_program("ip", "iproute2"));
   DVS_ASSIGN(config.etcd_program, find_program("etcd", "etcd-server"));
   const std::string bin = bin_dir_of(options);

@@ -1,10 +1,8 @@
 #include "local/local_cluster.h"
 
-#include <dirent.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <spdlog/fmt/fmt.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -133,10 +131,9 @@ class LocalCluster : public testing::Test {
     return found;
   }
   // Puts a process into a cgroup of the node, as dvsd does with tasks, and freezes it.
-  void freeze(pid_t pid, const std::string& node_name) {
-    const bool v1 = exists("/sys/fs/cgroup/freezer");
-    group_ = std::string(v1 ? "/sys/fs/cgroup/freezer/" : "/sys/fs/cgroup/") + cluster_group(dir_) +
-             "/" + node_name + "/dc/task";
+  void freeze(pid_t pid, const std::string& node_name, const std::string& hierarchy) {
+    const bool v1 = is_v1(hierarchy);
+    group_ = hierarchy + "/" + cluster_group(dir_) + "/" + node_name + "/dc/task";
     ASSERT_OK(make_dirs(group_));
     ASSERT_OK(write_control_file(group_ + "/cgroup.procs", std::to_string(pid)));
     ASSERT_OK(write_control_file(group_ + (v1 ? "/freezer.state" : "/cgroup.freeze"),
@@ -145,6 +142,17 @@ class LocalCluster : public testing::Test {
       auto state = read_file(group_ + (v1 ? "/freezer.state" : "/cgroup.events"));
       return state.ok() && (*state == "FROZEN\n" || state->find("frozen 1") != std::string::npos);
     }));
+  }
+
+  static bool is_v1(const std::string& hierarchy) { return hierarchy.ends_with("/freezer"); }
+  // Where this host can freeze: v1's freezer, v2, or both.
+  static std::vector<std::string> hierarchies() {
+    std::vector<std::string> found;
+    for (const std::string path :
+         {"/sys/fs/cgroup/freezer", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"}) {
+      if (exists(path + "/cgroup.procs")) found.push_back(path);
+    }
+    return found;
   }
 
   void expect_nothing_left() {
@@ -226,7 +234,7 @@ TEST_F(LocalCluster, KillNodeEndsAllOfOneNodeAndJoinBringsItBack) {
   const pid_t inside = start_in_node(1);
   const auto inside_start = start_time(inside);
   ASSERT_TRUE(inside_start.ok());
-  freeze(inside, "n2");
+  freeze(inside, "n2", hierarchies().at(0));
   const NodeInfo first = node(0);
   ASSERT_EQ(in_node(1, "touch /run/mine; echo done"), "done\n");
 
@@ -236,7 +244,6 @@ TEST_F(LocalCluster, KillNodeEndsAllOfOneNodeAndJoinBringsItBack) {
   EXPECT_EQ(node(1).holder_pid, 0);
   EXPECT_EQ(node(1).dvsd_pid, 0);
   EXPECT_EQ(node(0).dvsd_pid, first.dvsd_pid);
-  EXPECT_NE(in_node(0, "exec 3<>/dev/tcp/10.88.0.2/7000 && echo connected"), "connected\n");
 
   ASSERT_OK(join(dir_, "n2"));
   EXPECT_EQ(node(1).address, "10.88.0.2");
@@ -295,14 +302,30 @@ TEST_F(LocalCluster, NodesMayHaveShiftedClocks) {
 
 TEST_F(LocalCluster, DownEndsFrozenProcessesToo) {
   ASSERT_OK(up(options_));
-  const pid_t inside = start_in_node(2);
-  const auto inside_start = start_time(inside);
-  ASSERT_TRUE(inside_start.ok());
-  freeze(inside, "n3");
+  std::vector<std::pair<pid_t, uint64_t>> frozen;
+  for (const auto& hierarchy : hierarchies()) {
+    const pid_t pid = start_in_node(2);
+    const auto start = start_time(pid);
+    ASSERT_TRUE(start.ok());
+    freeze(pid, "n3", hierarchy);
+    frozen.emplace_back(pid, *start);
+  }
   ASSERT_OK(down(dir_));
-  EXPECT_FALSE(running(inside, *inside_start));
+  for (const auto& [pid, start] : frozen) EXPECT_FALSE(running(pid, start));
   expect_nothing_left();
   ASSERT_OK(down(dir_));
+}
+
+TEST_F(LocalCluster, TwoClustersDoNotMeet) {
+  options_.nodes = 1;
+  ASSERT_OK(up(options_));
+  const std::string other = dir_ + "-other";
+  options_.dir = other;
+  const Status second = up(options_);
+  EXPECT_TRUE(second.ok()) << message(second);
+  ASSERT_OK(down(other));
+  EXPECT_FALSE(exists(other));
+  EXPECT_EQ(in_node(0, "exec 3<>/dev/tcp/10.88.0.1/7000 && echo connected"), "connected\n");
 }
 
 TEST_F(LocalCluster, NothingOutlivesAKilledSupervisorAndDownClearsTheRest) {
@@ -323,7 +346,7 @@ TEST_F(LocalCluster, UpClearsWhatAKilledSupervisorLeftEvenFrozenProcesses) {
   const pid_t inside = start_in_node(0);
   const auto inside_start = start_time(inside);
   ASSERT_TRUE(inside_start.ok());
-  freeze(inside, "n1");
+  freeze(inside, "n1", hierarchies().at(0));
   ::kill(must_info().supervisor_pid, SIGKILL);
   ASSERT_TRUE(eventually([&] { return !info(dir_).ok(); }));
   ASSERT_OK(up(options_));
@@ -349,7 +372,7 @@ TEST_F(LocalCluster, GoesAwayWithItsCallerWhenAskedTo) {
   const pid_t inside = start_in_node(0);
   const auto inside_start = start_time(inside);
   ASSERT_TRUE(inside_start.ok());
-  freeze(inside, "n1");
+  freeze(inside, "n1", hierarchies().at(0));
 
   ::kill(caller, SIGKILL);
   ::waitpid(caller, nullptr, 0);
@@ -404,6 +427,14 @@ TEST_F(LocalCluster, NamesTheProgramThatIsMissing) {
   ASSERT_FALSE(failed.ok());
   EXPECT_EQ(failed.error().code(), Code::kNotFound);
   EXPECT_NE(failed.error().message().find("no-dvsd"), std::string::npos);
+}
+
+TEST_F(LocalCluster, NeedsRoot) {
+  ASSERT_EQ(::seteuid(65534), 0);
+  const Status failed = up(options_);
+  ASSERT_EQ(::seteuid(0), 0);
+  ASSERT_FALSE(failed.ok());
+  EXPECT_EQ(failed.error().code(), Code::kDenied);
 }
 
 TEST_F(LocalCluster, WithoutAClusterCommandsSaySo) {
