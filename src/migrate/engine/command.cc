@@ -44,9 +44,9 @@ Status CriuCommand::launch(std::vector<std::string> argv) {
   options.argv.insert(options.argv.end(), {"--config", "/proc/self/fd/0"});
   options.env = {"CRIU_CONFIG_FILE="};
   options.stdin_fd = options_reader_.get();
-  auto pid = run_child(executor_, std::move(options), [self = shared_from_this()](ChildResult result) {
-    self->finish(std::move(result));
-  });
+  auto pid = run_child(
+      executor_, std::move(options),
+      [self = shared_from_this()](ChildResult result) { self->finish(std::move(result)); });
   if (!pid.ok()) return pid.error();
   pid_ = *pid;
   return {};
@@ -55,8 +55,7 @@ Status CriuCommand::launch(std::vector<std::string> argv) {
 void CriuCommand::go(const std::string& options, std::function<void(ChildResult)> ended) {
   DVS_CHECK(options_.valid(), "go() called twice");
   // A pipe takes a page at once; should the write fail, criu ends for lack of options.
-  [[maybe_unused]] const ssize_t written =
-      ::write(options_.get(), options.data(), options.size());
+  [[maybe_unused]] const ssize_t written = ::write(options_.get(), options.data(), options.size());
   give_up();  // the end of the options
   ended_ = std::move(ended);
   if (!running()) {

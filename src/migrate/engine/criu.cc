@@ -21,6 +21,7 @@ namespace {
 // For criu's collecting of a tree that is frozen already: milliseconds, unless another tracer
 // holds a process, which criu waits for until then.
 constexpr const char* kCollectSeconds = "2";
+constexpr const char* kGhostBytes = "67108864";  // contents of a removed file that move along
 constexpr std::chrono::seconds kKillLimit{10};
 
 // criu splits its options at blanks and knows quotes and comments.
@@ -30,14 +31,14 @@ bool plain_path(const std::string& path) {
 
 std::string common_options(const EngineSite& site, const char* log) {
   return "images-dir " + site.inner_dir + "\nlog-file " + log +
-         "\nmanage-cgroups=ignore\nfile-locks\ntcp-established\nskip-in-flight\nlink-remap\n"
-         "ext-unix-sk\nnetwork-lock skip\n";
+         "\nmanage-cgroups=ignore\nfile-locks\ntcp-established\nskip-in-flight\next-unix-sk\n";
 }
 
 std::string dump_options(const DumpRequest& request) {
   return common_options(request.site, kDumpLog) + "tree " + std::to_string(request.root_pid) +
-         "\nfreeze-cgroup " + request.freezer_dir + "\nleave-running\ntimeout " + kCollectSeconds +
-         "\n";
+         "\nfreeze-cgroup " + request.freezer_dir +
+         "\nleave-running\nnetwork-lock skip\nghost-limit " + kGhostBytes + "\ntimeout " +
+         kCollectSeconds + "\n";
 }
 
 std::string restore_options(const EngineSite& site) {
@@ -131,6 +132,10 @@ class Dump final : public Operation {
 
 void Dump::ended(const ChildResult& result) {
   if (result.ok()) {
+    // With it criu would make a time namespace of its own for the restored process, in which the
+    // clock stood still since the dump. Without it the process follows the clock of the target's
+    // DC, which is the same clock.
+    ::unlink((site_.outer_dir + "/timens-0.img").c_str());
     return done_(DumpResult{image_bytes(site_.outer_dir), monotonic_ns() - started_ns_});
   }
   if (late_) return fail_frozen(Error(Code::kTimeout, "the checkpoint took too long"));
@@ -302,8 +307,8 @@ Status CriuEngine::try_restore(const RestoreRequest& request,
   }
   DVS_TRY(create_gate(request.site.outer_dir));
   DVS_ASSIGN(const Command command, take(request.site, "restore", request.cgroup_procs_files));
-  auto started = std::make_shared<Restore>(executor_, request.site, command)
-                     ->start(options_.timeout, done);
+  auto started =
+      std::make_shared<Restore>(executor_, request.site, command)->start(options_.timeout, done);
   if (!started.ok()) command->give_up();
   return started;
 }

@@ -77,7 +77,8 @@ class Engine {
   // Restores from site.outer_dir and holds. Errors as above, and kConflict: a process or thread id
   // is taken on this node; kNotFound: a file the process has mapped or open does not exist here.
   // After an error nothing of the tree is left (killed, though perhaps not reaped yet).
-  // A regular file that the process has open or mapped must have the size it had at the dump.
+  // A regular file that the process has open or mapped must exist here, and have the size it had at
+  // the dump (a program or library: the same build) unless it is open for appending only.
   virtual void restore(RestoreRequest request, Done<std::unique_ptr<HeldTree>> done) = 0;
 
   // After a restart of dvsd: the held tree whose images are in this site, if one is waiting.

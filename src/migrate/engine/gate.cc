@@ -89,10 +89,9 @@ bool Gate::say(std::string_view word) {
 }
 
 void Gate::await(ProcessHandles handles, Until until, std::function<void(bool)> then) {
-  await_processes(executor_, std::move(handles), until, kDecisionLimit,
-                  [self = shared_from_this(), then = std::move(then)](bool in_time) {
-                    then(in_time);
-                  });
+  await_processes(
+      executor_, std::move(handles), until, kDecisionLimit,
+      [self = shared_from_this(), then = std::move(then)](bool in_time) { then(in_time); });
 }
 
 void Gate::resume(Done<bool> done) {
@@ -102,9 +101,8 @@ void Gate::resume(Done<bool> done) {
     command.resize(std::min<size_t>(command.size(), 1));
     say("go\n");
   }
-  await(std::move(command), Until::kEnded, [this, done = std::move(done)](bool in_time) {
-    resumed(in_time, done);
-  });
+  await(std::move(command), Until::kEnded,
+        [this, done = std::move(done)](bool in_time) { resumed(in_time, done); });
 }
 
 void Gate::resumed(bool in_time, const Done<bool>& done) {

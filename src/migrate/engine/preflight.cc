@@ -15,7 +15,7 @@ constexpr size_t kLongestImage = 64 << 10;
 Status run_cpuinfo(Executor& executor, const CriuOptions& options, const std::string& dir,
                    const char* verb, std::function<void(ChildResult)> done) {
   ChildOptions child;
-  child.argv = {options.program, "cpuinfo", verb, "--images-dir", dir, "--cpu-cap=fpu,ins",
+  child.argv = {options.program,      "cpuinfo", verb, "--images-dir", dir, "--cpu-cap=fpu,ins",
                 "--no-default-config"};
   child.capture_output = true;
   child.timeout = options.timeout;

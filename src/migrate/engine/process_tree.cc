@@ -49,8 +49,8 @@ void open_handle(pid_t pid, ProcessHandles& handles) {
 // reaping: so the handles are looked at, first quickly, then every millisecond.
 class EndWatch : public std::enable_shared_from_this<EndWatch> {
  public:
-  EndWatch(Executor& executor, ProcessHandles handles, Until until,
-           std::chrono::milliseconds limit, std::function<void(bool)> done)
+  EndWatch(Executor& executor, ProcessHandles handles, Until until, std::chrono::milliseconds limit,
+           std::function<void(bool)> done)
       : timer_(executor),
         handles_(std::move(handles)),
         there_(until == Until::kEnded ? ended : reaped),
@@ -67,7 +67,8 @@ class EndWatch : public std::enable_shared_from_this<EndWatch> {
     std::erase_if(handles_, there_);
     if (handles_.empty()) return done_(true);
     if (steady_clock::now() >= deadline_) return done_(false);
-    look_after(std::min(std::chrono::microseconds(1000), delay * 2 + std::chrono::microseconds(50)));
+    look_after(
+        std::min(std::chrono::microseconds(1000), delay * 2 + std::chrono::microseconds(50)));
   }
 
   boost::asio::steady_timer timer_;
@@ -106,7 +107,7 @@ std::optional<uint64_t> start_time(pid_t pid) {
   const auto stat = read_file("/proc/" + std::to_string(pid) + "/stat");
   if (!stat.ok()) return std::nullopt;
   const size_t name_end = stat->rfind(')');  // the name may hold blanks and brackets
-  if (name_end == std::string::npos) return std::nullopt;
+  if (name_end == std::string::npos || stat->compare(name_end, 3, ") Z") == 0) return std::nullopt;
   std::istringstream words(stat->substr(name_end + 1));
   std::string word;
   for (int field = 3; field <= 22 && words >> word; ++field) {

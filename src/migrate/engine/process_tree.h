@@ -26,7 +26,8 @@ ProcessHandles open_tree(pid_t root);  // in visit_tree()'s order
 // Ends `root` and all its descendants: stops every one first, so that none can start another.
 ProcessHandles kill_tree(pid_t root);
 
-// Field 22 of /proc/PID/stat: with the pid it names one process for ever. nullopt: no such process.
+// Field 22 of /proc/PID/stat: with the pid it names one process for ever. nullopt: no
+// such process, or a zombie.
 std::optional<uint64_t> start_time(pid_t pid);
 
 enum class Until {

@@ -147,8 +147,8 @@ Result<std::string> TestNode::run(std::vector<std::string> command) const {
 }
 
 Result<pid_t> TestNode::start_victim(const std::string& mode) {
-  DVS_TRY(run({"sh", "-c", "echo " + std::to_string(kFirstVictimPid) +
-                               " >/proc/sys/kernel/ns_last_pid"}));
+  DVS_TRY(run(
+      {"sh", "-c", "echo " + std::to_string(kFirstVictimPid) + " >/proc/sys/kernel/ns_last_pid"}));
   DVS_ASSIGN(const std::string output, run({VICTIM_PROGRAM, mode, kState, kLog, procs_file()}));
   const bool ready = eventually([&] { return state_->ready != 0 || members().empty(); });
   if (ready && state_->ready != 0) return std::atoi(output.c_str());

@@ -22,9 +22,9 @@ class TestNode {
   TestNode(const TestNode&) = delete;
   TestNode& operator=(const TestNode&) = delete;
 
-  std::vector<std::string> prefix() const;              // command line to enter
-  std::string outside(const std::string& path) const;   // a path inside, as the test sees it
-  EngineSite site(const std::string& name) const;       // a directory for images
+  std::vector<std::string> prefix() const;             // command line to enter
+  std::string outside(const std::string& path) const;  // a path inside, as the test sees it
+  EngineSite site(const std::string& name) const;      // a directory for images
   SharedState& state() const { return *state_; }
 
   // Starts the victim program inside and waits until it is at work. Its pid inside.

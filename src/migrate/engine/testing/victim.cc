@@ -120,20 +120,25 @@ void write_log() {
   count(0);
 }
 
-// Holds files that have no name any more; one has another link left.
-void unlinked() {
+// Holds a file that was removed.
+void removed() {
   const int fd = open("/run/dvs/doomed", O_RDWR | O_CREAT, 0600);
   if (fd < 0 || write(fd, "kept", 4) != 4) fail("doomed");
-  const int linked = open("/run/dvs/first", O_RDWR | O_CREAT, 0600);
-  if (linked < 0 || link("/run/dvs/first", "/run/dvs/second") != 0) fail("link");
   unlink("/run/dvs/doomed");
-  unlink("/run/dvs/first");
   state->ready = 1;
   while (state->order == 0) pause_briefly();
   char text[5] = {};
   state->result = pread(fd, text, 4, 0) == 4 && std::strcmp(text, "kept") == 0 ? 1 : -1;
   state->answer = 1;
   count(0);
+}
+
+// Holds a file that was removed under the name it was opened by, but has another.
+void renamed() {
+  const int fd = open("/run/dvs/first", O_RDWR | O_CREAT, 0600);
+  if (fd < 0 || link("/run/dvs/first", "/run/dvs/second") != 0) fail("link");
+  unlink("/run/dvs/first");
+  ready_and_count();
 }
 
 void hold(int descriptor, const char* what) {
@@ -182,12 +187,14 @@ const std::map<std::string, std::function<void()>> kModes = {
     {"threads", threads},
     {"tree", tree},
     {"log", write_log},
-    {"unlinked", unlinked},
+    {"removed", removed},
+    {"renamed", renamed},
     {"map", map_file},
     {"big", big},
     {"io_uring", io_uring},
     {"inotify", watch_inotify},
-    {"fanotify", [] { hold(static_cast<int>(syscall(SYS_fanotify_init, 0, O_RDONLY)), "fanotify"); }},
+    {"fanotify",
+     [] { hold(static_cast<int>(syscall(SYS_fanotify_init, 0, O_RDONLY)), "fanotify"); }},
     {"fuse", [] { hold(open("/dev/fuse", O_RDWR), "fuse"); }},
     {"tun", [] { hold(open("/dev/net/tun", O_RDWR), "tun"); }},
     {"packet", [] { hold(socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL)), "packet"); }},

@@ -1,0 +1,150 @@
+#include "migrate/source.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+namespace dvs {
+namespace {
+
+constexpr int64_t kSettleLimitNs = 3'000'000'000;
+constexpr auto kSettlePoll = std::chrono::microseconds(100);
+
+}  // namespace
+
+Source::Source(Executor& executor, SourceHost& host, Faults& faults, MigrationRecord record)
+    : executor_(executor), host_(host), faults_(faults), record_(std::move(record)),
+      timer_(executor) {}
+
+void Source::begin_phase(Phase phase, const char* name) {
+  phase_ = phase;
+  phase_began_ns_ = monotonic_ns();
+  host_.on_phase(record_, name);
+}
+
+void Source::end_phase(const char* name) {
+  phases_[name] += static_cast<double>(monotonic_ns() - phase_began_ns_) / 1e6;
+}
+
+void Source::start() {
+  settle_until_ns_ = monotonic_ns() + kSettleLimitNs;
+  begin_phase(Phase::kSettling, "freeze");
+  host_.await_target(record_, [self = shared_from_this()](Result<bool> ready) {
+    if (!ready.ok()) return self->fail(ready.error().context("the target is not ready"));
+    self->target_ready_ = true;
+    if (self->phase_ == Phase::kSending) self->send();
+  });
+  settle();
+}
+
+void Source::settle() {
+  if (failed_ || decided_) return;
+  auto settled = host_.settle(record_);
+  if (!settled.ok()) return fail(settled.error());
+  if (*settled) return freeze();
+  if (monotonic_ns() > settle_until_ns_) {
+    return fail(Error(Code::kTimeout, "a thread of the process does not come to rest"));
+  }
+  timer_.expires_after(kSettlePoll);
+  timer_.async_wait([self = shared_from_this()](const boost::system::error_code& ec) {
+    if (!ec && self->phase_ == Phase::kSettling) self->settle();
+  });
+}
+
+void Source::freeze() {
+  phase_ = Phase::kFreezing;
+  working_ = true;
+  host_.freeze(record_, [self = shared_from_this()](Result<bool> frozen) {
+    self->working_ = false;
+    if (self->decided_) return self->carry_out();
+    if (!frozen.ok()) return self->fail(frozen.error());
+    self->end_phase("freeze");
+    self->dump();
+  });
+}
+
+void Source::dump() {
+  begin_phase(Phase::kDumping, "dump");
+  // A request to dvsd may have been made between the last look and the freeze.
+  if (auto settled = host_.settle(record_); !settled.ok()) return fail(settled.error());
+  if (faults_.fires(Fault::kDump)) return fail(Error(Code::kInternal, "the dump failed (injected)"));
+  working_ = true;
+  host_.dump(record_, [self = shared_from_this()](Result<DumpResult> dumped) {
+    self->working_ = false;
+    if (self->decided_) return self->carry_out();
+    if (!dumped.ok()) return self->fail(dumped.error().context("cannot dump the process"));
+    self->image_bytes_ = dumped->image_bytes;
+    self->end_phase("dump");
+    self->begin_phase(Phase::kSending, "transfer");
+    self->send();
+  });
+}
+
+void Source::send() {
+  if (!target_ready_ || sender_ != nullptr || failed_ || decided_) return;
+  auto pieces = host_.collect(record_);
+  if (!pieces.ok()) return fail(pieces.error());
+  sender_ = std::make_unique<TransferSender>(record_.id, std::move(*pieces), Json::object());
+  pump();
+}
+
+Json Source::footer() {
+  end_phase("transfer");
+  return {{"phases", phases_}, {"image_bytes", image_bytes_}};
+}
+
+void Source::pump() {
+  const Status sent = sender_->pump(
+      [this](std::string_view body) {
+        if (sender_->sent() * 2 >= sender_->total() && faults_.fires(Fault::kTransfer)) {
+          host_.break_link(record_);
+        }
+        return host_.send(record_, body);
+      },
+      [this] { return host_.congested(record_); }, [this] { return footer(); });
+  host_.on_progress(record_, sender_->sent(), sender_->total());
+  if (!sent.ok()) return fail(sent.error());
+  if (!sender_->finished()) return;
+  faults_.die_at(Fault::kSourceDies);
+  phase_ = Phase::kWaiting;
+}
+
+void Source::on_writable() {
+  if (phase_ == Phase::kSending && sender_ != nullptr && !failed_ && !decided_) pump();
+}
+
+void Source::on_target_lost(const std::string& reason) {
+  if (phase_ != Phase::kFinished && !decided_) fail(Error(Code::kUnavailable, reason));
+}
+
+void Source::fail(const Error& error) {
+  if (failed_ || decided_) return;
+  failed_ = true;
+  phase_ = Phase::kWaiting;
+  timer_.cancel();
+  host_.propose_rollback(record_, error.message());
+}
+
+void Source::on_outcome(const MigrationRecord& record) {
+  if (decided_ || record.state == MigrationState::kActive) return;
+  decided_ = true;
+  record_ = record;
+  timer_.cancel();
+  if (!working_) carry_out();
+}
+
+void Source::carry_out() {
+  const bool committed = record_.state == MigrationState::kCommitted;
+  if (committed) faults_.die_at(Fault::kSourceDiesAfterDecision);
+  phase_ = Phase::kFinished;
+  Done<bool> done = [self = shared_from_this()](Result<bool> result) {
+    if (!result.ok()) log::error("migration {}: {}", self->record_.id, result.error().message());
+    self->host_.on_source_finished(self->record_);
+  };
+  if (committed) {
+    host_.let_go(record_, std::move(done));
+  } else {
+    host_.go_on(record_, std::move(done));
+  }
+}
+
+}  // namespace dvs

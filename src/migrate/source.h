@@ -1,0 +1,89 @@
+// The source's part in a migration: from START to the moment when the outcome, whatever it is, has
+// been carried out here. A state machine driven by the completions of its host's work; it decides
+// nothing: when something fails it proposes a rollback and waits for the outcome.
+//
+//   kSettling ─▶ kFreezing ─▶ kDumping ─▶ kSending ─▶ kWaiting ─▶ kFinished
+//       └────────────┴────────────┴───────────┴── failure: kWaiting
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/executor.h"
+#include "directory/records.h"
+#include "migrate/engine/engine.h"
+#include "migrate/faults.h"
+#include "migrate/transfer.h"
+
+namespace dvs {
+
+// What the source needs of its node. Done functions are called later, never from inside.
+class SourceHost {
+ public:
+  virtual ~SourceHost() = default;
+  // The gate of the task's endpoints is closed; whether everybody is outside now. An Error: the
+  // task has changed since the migration was asked for.
+  virtual Result<bool> settle(const MigrationRecord& record) = 0;
+  virtual void freeze(const MigrationRecord& record, Done<bool> done) = 0;
+  virtual void dump(const MigrationRecord& record, Done<DumpResult> done) = 0;
+  // After the dump: the images' files, the capsule, the task's record and log.
+  virtual Result<std::vector<Piece>> collect(const MigrationRecord& record) = 0;
+  // Waits until the target is ready to receive.
+  virtual void await_target(const MigrationRecord& record, Done<bool> done) = 0;
+  virtual bool send(const MigrationRecord& record, std::string_view body) = 0;
+  virtual bool congested(const MigrationRecord& record) = 0;
+  virtual void break_link(const MigrationRecord& record) = 0;  // fault injection
+  // Writes the outcome "rolledback" unless there is one; retries until it is known.
+  virtual void propose_rollback(const MigrationRecord& record, const std::string& reason) = 0;
+  // Carries the outcome out: everything goes on here / nothing is left here.
+  virtual void go_on(const MigrationRecord& record, Done<bool> done) = 0;
+  virtual void let_go(const MigrationRecord& record, Done<bool> done) = 0;
+  // For whoever watches: a phase has begun; bytes sent; all is carried out.
+  virtual void on_phase(const MigrationRecord& record, const char* phase) = 0;
+  virtual void on_progress(const MigrationRecord& record, uint64_t sent, uint64_t total) = 0;
+  virtual void on_source_finished(const MigrationRecord& record) = 0;
+};
+
+class Source : public std::enable_shared_from_this<Source> {
+ public:
+  Source(Executor& executor, SourceHost& host, Faults& faults, MigrationRecord record);
+
+  void start();
+  void on_writable();
+  void on_target_lost(const std::string& reason);
+  void on_outcome(const MigrationRecord& record);
+  const MigrationRecord& record() const { return record_; }
+
+ private:
+  enum class Phase { kSettling, kFreezing, kDumping, kSending, kWaiting, kFinished };
+
+  void settle();
+  void freeze();
+  void dump();
+  void send();
+  void pump();
+  void fail(const Error& error);
+  void carry_out();
+  void begin_phase(Phase phase, const char* name);
+  void end_phase(const char* name);
+  Json footer();
+
+  Executor& executor_;
+  SourceHost& host_;
+  Faults& faults_;
+  MigrationRecord record_;
+  boost::asio::steady_timer timer_;
+  Phase phase_ = Phase::kSettling;
+  int64_t settle_until_ns_ = 0;
+  int64_t phase_began_ns_ = 0;
+  bool target_ready_ = false;
+  bool working_ = false;  // the host is doing something that must end before an outcome is carried out
+  bool failed_ = false;
+  bool decided_ = false;
+  uint64_t image_bytes_ = 0;
+  std::map<std::string, double> phases_;
+  std::unique_ptr<TransferSender> sender_;
+};
+
+}  // namespace dvs

@@ -1,0 +1,128 @@
+#include "migrate/target.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+namespace dvs {
+
+Target::Target(TargetHost& host, Faults& faults, MigrationRecord record)
+    : host_(host), faults_(faults), record_(std::move(record)),
+      receiver_(host.image_directory(record_)) {}
+
+void Target::begin_phase(const char* name) {
+  phase_began_ns_ = monotonic_ns();
+  host_.on_phase(record_, name);
+}
+
+void Target::end_phase(const char* name) {
+  record_.phases[name] += static_cast<double>(monotonic_ns() - phase_began_ns_) / 1e6;
+}
+
+void Target::on_image(std::string_view body) {
+  if (phase_ != Phase::kReceiving || failed_ || decided_) return;
+  if (Status taken = receiver_.take(body); !taken.ok()) {
+    return fail(taken.error().context("cannot take the images in"));
+  }
+  if (receiver_.complete()) restore();
+}
+
+void Target::restore() {
+  phase_ = Phase::kRestoring;
+  record_.image_bytes = json_get_or<uint64_t>(receiver_.footer(), "image_bytes", 0).ok()
+                            ? *json_get_or<uint64_t>(receiver_.footer(), "image_bytes", 0)
+                            : 0;
+  if (auto phases = json_get<Json>(receiver_.footer(), "phases"); phases.ok() && phases->is_object()) {
+    for (const auto& [phase, ms] : phases->items()) {
+      if (ms.is_number()) record_.phases[phase] = ms.get<double>();
+    }
+  }
+  record_.transfer_ms = record_.phases["transfer"];
+  begin_phase("restore");
+  if (faults_.fires(Fault::kRestore)) {
+    return fail(Error(Code::kInternal, "the restore failed (injected)"));
+  }
+  working_ = true;
+  host_.restore(record_, [self = shared_from_this()](Result<std::unique_ptr<HeldTree>> held) {
+    self->working_ = false;
+    if (held.ok()) self->held_ = std::move(*held);
+    if (self->decided_) return self->carry_out();
+    if (!held.ok()) return self->fail(held.error().context("cannot restore the process"));
+    self->end_phase("restore");
+    self->vote();
+  });
+}
+
+void Target::vote() {
+  faults_.die_at(Fault::kDieBeforeVote);
+  phase_ = Phase::kDeciding;
+  begin_phase("decide");
+  host_.propose_commit(record_);
+}
+
+void Target::on_source_lost(const std::string& reason) {
+  // Once the images are complete the source is not needed any more.
+  if (phase_ == Phase::kReceiving) fail(Error(Code::kUnavailable, reason));
+}
+
+void Target::fail(const Error& error) {
+  if (failed_ || decided_) return;
+  failed_ = true;
+  phase_ = Phase::kWaiting;
+  host_.propose_rollback(record_, error.message());
+}
+
+void Target::on_outcome(const MigrationRecord& record) {
+  if (decided_ || record.state == MigrationState::kActive) return;
+  decided_ = true;
+  if (phase_ == Phase::kDeciding) end_phase("decide");
+  auto phases = std::move(record_.phases);
+  record_ = record;
+  record_.phases.merge(phases);
+  if (!working_) carry_out();
+}
+
+void Target::carry_out() {
+  if (record_.state == MigrationState::kCommitted) {
+    faults_.die_at(Fault::kDieAfterDecision);
+    commit();
+  } else {
+    rollback();
+  }
+}
+
+void Target::commit() {
+  begin_phase("finish");
+  phase_ = Phase::kFinished;
+  if (Status taken = host_.take_in(record_); !taken.ok()) {
+    log::error("migration {}: {}", record_.id, taken.error().message());
+  }
+  auto finish = [self = shared_from_this()](Result<bool> resumed) {
+    if (!resumed.ok()) {
+      log::error("migration {}: cannot resume: {}", self->record_.id, resumed.error().message());
+    }
+    self->end_phase("finish");
+    self->host_.settle_in(self->record_);
+    self->host_.clean_up(self->record_, [self](Result<bool>) {
+      self->host_.on_target_finished(self->record_);
+    });
+  };
+  if (held_ == nullptr) return finish(true);
+  held_->resume(finish);
+}
+
+void Target::rollback() {
+  phase_ = Phase::kFinished;
+  auto finish = [self = shared_from_this()](Result<bool> killed) {
+    if (!killed.ok()) {
+      log::error("migration {}: cannot end the held copy: {}", self->record_.id,
+                 killed.error().message());
+    }
+    self->host_.clean_up(self->record_, [self](Result<bool>) {
+      self->host_.on_target_finished(self->record_);
+    });
+  };
+  if (held_ == nullptr) return finish(true);
+  held_->kill(finish);
+}
+
+}  // namespace dvs

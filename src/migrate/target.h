@@ -1,0 +1,74 @@
+// The target's part in a migration: takes the images, restores the process and holds it before its
+// first instruction, proposes COMMIT, and carries the outcome out.
+//
+//   kReceiving ─▶ kRestoring ─▶ kDeciding ─▶ kFinished
+//       └─────────────┴── failure: kWaiting ──┘
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/executor.h"
+#include "directory/records.h"
+#include "migrate/engine/engine.h"
+#include "migrate/faults.h"
+#include "migrate/transfer.h"
+
+namespace dvs {
+
+class TargetHost {
+ public:
+  virtual ~TargetHost() = default;
+  // Where the pieces of this migration are put.
+  virtual std::string image_directory(const MigrationRecord& record) = 0;
+  // The pieces are complete: makes the log file and the cgroup, then restores and holds.
+  virtual void restore(const MigrationRecord& record, Done<std::unique_ptr<HeldTree>> done) = 0;
+  // Writes the outcome "committed" and the new places in one transaction, unless there is an
+  // outcome; retries until it is known.
+  virtual void propose_commit(const MigrationRecord& record) = 0;
+  virtual void propose_rollback(const MigrationRecord& record, const std::string& reason) = 0;
+  // COMMIT: the endpoints are bound here; called before the process runs.
+  virtual Status take_in(const MigrationRecord& record) = 0;
+  // The process runs (or, after a rollback, is gone): what is left to clean up or to start.
+  virtual void settle_in(const MigrationRecord& record) = 0;
+  virtual void clean_up(const MigrationRecord& record, Done<bool> done) = 0;
+  virtual void on_phase(const MigrationRecord& record, const char* phase) = 0;
+  virtual void on_target_finished(const MigrationRecord& record) = 0;
+};
+
+class Target : public std::enable_shared_from_this<Target> {
+ public:
+  Target(TargetHost& host, Faults& faults, MigrationRecord record);
+
+  void on_image(std::string_view body);
+  void on_source_lost(const std::string& reason);
+  void on_outcome(const MigrationRecord& record);
+  const MigrationRecord& record() const { return record_; }
+  // After a restart of dvsd: goes on with a tree that an earlier dvsd held.
+  void adopt(std::unique_ptr<HeldTree> held) { held_ = std::move(held); }
+
+ private:
+  enum class Phase { kReceiving, kRestoring, kDeciding, kWaiting, kFinished };
+
+  void restore();
+  void vote();
+  void fail(const Error& error);
+  void carry_out();
+  void commit();
+  void rollback();
+  void begin_phase(const char* name);
+  void end_phase(const char* name);
+
+  TargetHost& host_;
+  Faults& faults_;
+  MigrationRecord record_;
+  TransferReceiver receiver_;
+  Phase phase_ = Phase::kReceiving;
+  int64_t phase_began_ns_ = 0;
+  bool working_ = false;
+  bool failed_ = false;
+  bool decided_ = false;
+  std::unique_ptr<HeldTree> held_;
+};
+
+}  // namespace dvs
