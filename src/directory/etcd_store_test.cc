@@ -76,13 +76,13 @@ TEST_F(EtcdStoreTest, RangeIsInKeyOrderAndBinarySafe) {
   EXPECT_EQ(value("q"), "");
 }
 
-TEST_F(EtcdStoreTest, MegabyteValuesAndThousandsOfKeysPass) {
+TEST_F(EtcdStoreTest, RangeOfManyMegabytesPasses) {
   const std::string big(1 << 20, 'x');
-  for (int i = 0; i < 12; ++i) put("big/" + std::to_string(i), big);
+  for (int i = 0; i < 7; ++i) put("big/" + std::to_string(i), big);
   const auto range = this->range("big/");
   ASSERT_TRUE(range.ok()) << range.error().message();
-  ASSERT_EQ(range->items.size(), 12u);
-  EXPECT_EQ(range->items[11].value, big);
+  ASSERT_EQ(range->items.size(), 7u);
+  EXPECT_EQ(range->items[6].value, big);
 }
 
 TEST_F(EtcdStoreTest, ImpossibleTransactionIsInvalid) {

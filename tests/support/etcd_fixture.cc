@@ -101,13 +101,12 @@ std::string local_url(int port) { return "http://127.0.0.1:" + std::to_string(po
 
 }  // namespace
 
-EtcdFixture::EtcdFixture(EtcdFixtureOptions options, std::string dir)
-    : options_(options), dir_(std::move(dir)) {}
+EtcdFixture::EtcdFixture(std::string dir) : dir_(std::move(dir)) {}
 
-Result<std::unique_ptr<EtcdFixture>> EtcdFixture::create(EtcdFixtureOptions options) {
+Result<std::unique_ptr<EtcdFixture>> EtcdFixture::create() {
   std::string dir = "/dev/shm/dvs-test-etcd.XXXXXX";
   if (::mkdtemp(dir.data()) == nullptr) return errno_error("cannot create " + dir);
-  std::unique_ptr<EtcdFixture> fixture(new EtcdFixture(options, dir));
+  std::unique_ptr<EtcdFixture> fixture(new EtcdFixture(dir));
   // Another program may take a port between our look and etcd's start: then with other ports.
   Status started;
   for (int attempt = 0; attempt < kStartAttempts; ++attempt) {
@@ -141,9 +140,9 @@ Status EtcdFixture::start() {
       "etcd", "--name", "test", "--data-dir", dir_ + "/data", "--logger", "zap",
       "--listen-client-urls", url(), "--advertise-client-urls", url(), "--listen-peer-urls", peer,
       "--initial-advertise-peer-urls", peer, "--initial-cluster", "test=" + peer,
+      "--unsafe-no-fsync",
       // Leases have at least 1.5 election timeouts: allows those of one second.
       "--heartbeat-interval", "50", "--election-timeout", "500"};
-  if (!options_.fsync) arguments.push_back("--unsafe-no-fsync");
   pid_ = spawn(std::move(arguments), dir_ + "/log");
   return wait_until_ready();
 }

@@ -11,15 +11,11 @@
 
 namespace dvs {
 
-struct EtcdFixtureOptions {
-  bool fsync = false;  // true: writes are as slow as a real server's
-};
-
 // Ends with the process that started it, however that ends; the destructor also removes the data.
 class EtcdFixture {
  public:
   // Starts etcd and waits until it answers (at most 20 s). The Error holds the end of its log.
-  static Result<std::unique_ptr<EtcdFixture>> create(EtcdFixtureOptions options = {});
+  static Result<std::unique_ptr<EtcdFixture>> create();
   ~EtcdFixture();
   EtcdFixture(const EtcdFixture&) = delete;
   EtcdFixture& operator=(const EtcdFixture&) = delete;
@@ -34,13 +30,12 @@ class EtcdFixture {
   void compact(int64_t revision);  // forgets what was before `revision`
 
  private:
-  EtcdFixture(EtcdFixtureOptions options, std::string dir);
+  explicit EtcdFixture(std::string dir);
   void choose_ports();
   Status wait_until_ready();
   bool has_ended();
   Error failure(const std::string& what) const;
 
-  const EtcdFixtureOptions options_;
   const std::string dir_;
   int client_port_ = 0;
   int peer_port_ = 0;

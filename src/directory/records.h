@@ -1,0 +1,126 @@
+// What the cluster's state consists of: the records in the directory, their keys and their JSON. All
+// keys begin with "/dvs/CLUSTER/".
+//
+//   members/NODE           {id}            a node that belongs to the cluster, alive or not
+//   nodes/NODE             NodeRecord      ... and is alive (on its lease)
+//   dcs/DC                 DcRecord
+//   parts/DC/NODE          PartRecord      the node has its part of the DC (on its lease)
+//   endpoints/DC/SLOT      EndpointRecord  where an endpoint's process is (on its node's lease).
+//                                          The revision that created it is the incarnation.
+//   migrations/ID          MigrationRecord `state` decides; written by compare-and-swap
+//   locks/DC/TASK          ID of the migration that holds the task
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/json.h"
+
+namespace dvs {
+
+struct NodeRecord {
+  std::string name;
+  NodeId id = 0;
+  std::string address;
+  uint16_t port = 0;
+  uint64_t incarnation = 0;  // of its dvsd
+};
+
+struct DcRecord {
+  std::string name;
+  int id = 0;
+  std::vector<std::string> nodes;
+  uint32_t endpoints = 1024;
+  uint32_t tasks = 35;
+  uint32_t sysprocs = 64;
+  // What CLOCK_REALTIME minus the DC's CLOCK_MONOTONIC is, on every node.
+  int64_t clock_origin_ns = 0;
+};
+
+struct PartRecord {
+  bool ready = false;
+  std::string error;  // why there is no part
+};
+
+struct EndpointRecord {
+  uint32_t slot = 0;
+  NodeId node = 0;
+  uint32_t epoch = 1;
+  int pid = 0;  // DC-wide
+  int tid = 0;
+  std::string name;  // of the program
+  std::string task;
+};
+
+enum class MigrationState { kActive, kCommitted, kRolledBack };
+
+struct MigrationRecord {
+  std::string id;
+  std::string dc;
+  std::string task;
+  std::vector<uint32_t> slots;   // all endpoints that move
+  std::vector<int> endpoints;    // the same, as numbers
+  std::string source;
+  std::string target;
+  std::string coordinator;
+  bool manual = false;           // START by an application; no process is moved by DVS
+  MigrationState state = MigrationState::kActive;
+  std::string reason;            // of a rollback
+  int pid = 0;                   // of the process the endpoint asked for belongs to
+  int64_t started_ns = 0;        // CLOCK_REALTIME
+  int64_t ended_ns = 0;
+  uint64_t image_bytes = 0;
+  double migration_ms = 0;
+  double transfer_ms = 0;
+  double frozen_ms = 0;
+  std::map<std::string, double> phases;  // milliseconds
+};
+
+const char* state_name(MigrationState state);  // "active", "committed", "rolledback"
+
+Json to_json(const NodeRecord& record);
+Json to_json(const DcRecord& record);
+Json to_json(const PartRecord& record);
+Json to_json(const EndpointRecord& record);
+Json to_json(const MigrationRecord& record);
+
+// kCorrupt, naming the field. Values are in range afterwards.
+Result<NodeRecord> node_record(const std::string& text);
+Result<DcRecord> dc_record(const std::string& text);
+Result<PartRecord> part_record(const std::string& text);
+Result<EndpointRecord> endpoint_record(const std::string& text);
+Result<MigrationRecord> migration_record(const std::string& text);
+
+// Keys.
+class Keys {
+ public:
+  explicit Keys(const std::string& cluster) : prefix_("/dvs/" + cluster + "/") {}
+
+  const std::string& prefix() const { return prefix_; }
+  std::string member(const std::string& node) const { return prefix_ + "members/" + node; }
+  std::string node(const std::string& node) const { return prefix_ + "nodes/" + node; }
+  std::string dc(const std::string& dc) const { return prefix_ + "dcs/" + dc; }
+  std::string part(const std::string& dc, const std::string& node) const {
+    return prefix_ + "parts/" + dc + "/" + node;
+  }
+  std::string parts(const std::string& dc) const { return prefix_ + "parts/" + dc + "/"; }
+  std::string endpoint(const std::string& dc, uint32_t slot) const {
+    return prefix_ + "endpoints/" + dc + "/" + std::to_string(slot);
+  }
+  std::string endpoints(const std::string& dc) const { return prefix_ + "endpoints/" + dc + "/"; }
+  std::string migration(const std::string& id) const { return prefix_ + "migrations/" + id; }
+  std::string lock(const std::string& dc, const std::string& task) const {
+    return prefix_ + "locks/" + dc + "/" + task;
+  }
+
+ private:
+  std::string prefix_;
+};
+
+// [A-Za-z0-9_-], 1 to 15 characters: names of nodes, DCs.
+bool is_name(const std::string& name);
+
+}  // namespace dvs
