@@ -58,7 +58,7 @@ Result<std::string> find_program(const std::string& name, const std::string& pac
   const char* path = std::getenv("PATH");
   std::istringstream dirs(std::string(path == nullptr ? "" : path) + ":/usr/sbin:/sbin:/usr/bin");
   for (std::string dir; std::getline(dirs, dir, ':');) {
-    const std::string program = dir + "/" + name;
+    const std::string program = fmt::format("{}/{}", dir, name);
     if (program[0] == '/' && ::access(program.c_str(), X_OK) == 0) return program;
   }
   return Error(Code::kNotFound,

@@ -1,6 +1,7 @@
 #include "local/teardown.h"
 
 #include <signal.h>
+#include <spdlog/fmt/fmt.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -69,7 +70,7 @@ void sweep(const std::string& group) {
 Status clear_cgroups(const std::string& group) {
   const auto deadline = std::chrono::steady_clock::now() + kLimit;
   for (const auto& mount : hierarchies()) {
-    const std::string path = mount + "/" + group;
+    const std::string path = fmt::format("{}/{}", mount, group);
     while (::access(path.c_str(), F_OK) == 0) {
       sweep(path);
       if (::access(path.c_str(), F_OK) != 0) break;
