@@ -42,7 +42,7 @@ void Caller::enter() {
   }
 }
 
-Caller::Woken Caller::sleep_on(std::atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
+Caller::Woken Caller::sleep_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
   leave();
   const bool changed = event_sleep(event, prepared, deadline);
   enter();

@@ -35,7 +35,7 @@ class Caller {
   void leave() { me_.inside.store(0); }
   // Sleeps outside, comes back through the gate. Looks again in any case; kOver at the deadline.
   enum class Woken { kLookAgain, kOver };
-  Woken sleep_on(std::atomic<uint32_t>& event, uint32_t prepared, Deadline deadline);
+  Woken sleep_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline);
   bool still_bound() const;
 
   int check_peer(int endpoint, uint32_t& slot) const;

@@ -5,11 +5,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <climits>
 #include <cstdint>
 #include <ctime>
+
+#include "dvk/atomic.h"
 
 namespace dvs::dvk {
 
@@ -25,11 +26,7 @@ class Deadline {
   bool passed() const { return !is_never() && now_ns() >= when_ns_; }
   int64_t when_ns() const { return when_ns_; }
 
-  static int64_t now_ns() {
-    timespec now{};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
-  }
+  static int64_t now_ns();
 
  private:
   explicit Deadline(int64_t when) : when_ns_(when) {}
@@ -39,32 +36,32 @@ class Deadline {
 // Sleeps while *word == expected, until woken or the deadline. Returns 0, or EAGAIN, EINTR,
 // ETIMEDOUT as futex(2) does; the caller looks at the state again in any case. (A restore by
 // criu ends a timed wait with EINTR.)
-inline int futex_wait(std::atomic<uint32_t>& word, uint32_t expected, Deadline deadline) {
+inline int futex_wait(Atomic<uint32_t>& word, uint32_t expected, Deadline deadline) {
   timespec when{deadline.when_ns() / 1'000'000'000, deadline.when_ns() % 1'000'000'000};
   long rc = syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAIT_BITSET, expected,
                     deadline.is_never() ? nullptr : &when, nullptr, FUTEX_BITSET_MATCH_ANY);
   return rc == 0 ? 0 : errno;
 }
 
-inline void futex_wake_all(std::atomic<uint32_t>& word) {
+inline void futex_wake_all(Atomic<uint32_t>& word) {
   syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
 // An event count: a word whose low bit says that somebody sleeps and whose rest counts changes.
 // Waker: change the state, then event_signal(). Sleeper: event_prepare(), look at the state, then
 // event_sleep() with what prepare returned.
-inline void event_signal(std::atomic<uint32_t>& event) {
+inline void event_signal(Atomic<uint32_t>& event) {
   if ((event.fetch_add(2, std::memory_order_seq_cst) & 1) == 0) return;
   event.fetch_and(~1u, std::memory_order_seq_cst);
   futex_wake_all(event);
 }
 
-inline uint32_t event_prepare(std::atomic<uint32_t>& event) {
+inline uint32_t event_prepare(Atomic<uint32_t>& event) {
   return event.load(std::memory_order_seq_cst) & ~1u;
 }
 
 // Spins a little for a change since prepare, then sleeps. True: something may have changed;
-// false: the deadline passed. `interrupted` is set when a signal handler ran.
-bool event_sleep(std::atomic<uint32_t>& event, uint32_t prepared, Deadline deadline);
+// false: the deadline passed.
+bool event_sleep(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline);
 
 }  // namespace dvs::dvk

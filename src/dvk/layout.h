@@ -36,11 +36,11 @@
 // from the mirror and sends home (src/proxy/remote_ops.h).
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
+#include "dvk/atomic.h"
 #include "dvk/dvk.h"
 
 namespace dvs::dvk {
@@ -125,7 +125,7 @@ struct RxWord {
 // A message in shared memory: written and read word by word, because a reader may look at one that
 // its owner is taking back; the compare-and-swap that follows tells whether the copy counts.
 struct SharedMessage {
-  std::atomic<uint64_t> words[8];
+  Atomic<uint64_t> words[8];
 
   void store(const message& m) {
     uint64_t raw[8];
@@ -145,77 +145,77 @@ static_assert(sizeof(message) == 64);
 struct alignas(64) Descriptor {
   // Identity; dvsd writes, everybody reads. `kind` is stored last when an endpoint appears and
   // first when it goes.
-  std::atomic<uint32_t> kind;         // Kind
-  std::atomic<int32_t> endpoint;      // slot + generation
-  std::atomic<uint32_t> node;         // where its process (the primary) runs
-  std::atomic<uint32_t> epoch;        // raised by each committed change of location
-  std::atomic<uint64_t> incarnation;  // grows from one bind of this slot to the next
-  std::atomic<int32_t> pid;           // DC-wide ids of process and thread; 0 when remote
-  std::atomic<int32_t> tid;
-  std::atomic<uint32_t> flags;
-  std::atomic<uint32_t> reserved0;
+  Atomic<uint32_t> kind;         // Kind
+  Atomic<int32_t> endpoint;      // slot + generation
+  Atomic<uint32_t> node;         // where its process (the primary) runs
+  Atomic<uint32_t> epoch;        // raised by each committed change of location
+  Atomic<uint64_t> incarnation;  // grows from one bind of this slot to the next
+  Atomic<int32_t> pid;           // DC-wide ids of process and thread; 0 when remote
+  Atomic<int32_t> tid;
+  Atomic<uint32_t> flags;
+  Atomic<uint32_t> reserved0;
   char name[16];
 
   // Sleeping and the gate.
-  alignas(64) std::atomic<uint32_t> event;  // futex: bit 0 = somebody sleeps, rest counts changes
-  std::atomic<uint32_t> inside;  // 1 while the owner's thread is between the gate and its next wait
-  std::atomic<uint32_t> busy;    // tid of the thread in a call with this endpoint
-  std::atomic<uint32_t> reserved1;
+  alignas(64) Atomic<uint32_t> event;  // futex: bit 0 = somebody sleeps, rest counts changes
+  Atomic<uint32_t> inside;  // 1 while the owner's thread is between the gate and its next wait
+  Atomic<uint32_t> busy;    // tid of the thread in a call with this endpoint
+  Atomic<uint32_t> reserved1;
 
   // Receiving.
-  alignas(64) std::atomic<uint64_t> rx;  // RxWord
-  std::atomic<uint32_t> rx_kind;         // OpKind of what was delivered
-  std::atomic<uint32_t> next_sender;     // where the owner's next look at its sender set begins
+  alignas(64) Atomic<uint64_t> rx;  // RxWord
+  Atomic<uint32_t> rx_kind;         // OpKind of what was delivered
+  Atomic<uint32_t> next_sender;     // where the owner's next look at its sender set begins
   SharedMessage rx_message;
 
   // The outstanding operation.
-  alignas(64) std::atomic<uint64_t> tx;  // TxWord
-  std::atomic<uint32_t> tx_kind;         // OpKind
-  std::atomic<int32_t> tx_peer;          // endpoint it is addressed to
-  std::atomic<int64_t> notify_value;     // of the owner's last notification
+  alignas(64) Atomic<uint64_t> tx;  // TxWord
+  Atomic<uint32_t> tx_kind;         // OpKind
+  Atomic<int32_t> tx_peer;          // endpoint it is addressed to
+  Atomic<int64_t> notify_value;     // of the owner's last notification
   SharedMessage tx_message;
 
   // Peers (slot + 1; 0: none) the owner is touching directly: copying from or to their memory, or
   // setting a bit in their notify set. The migration of a peer waits until it is let go.
-  alignas(64) std::atomic<uint32_t> touching[2];
+  alignas(64) Atomic<uint32_t> touching[2];
   // Arguments of an outstanding vcopy.
-  std::atomic<int32_t> copy_source;  // endpoints
-  std::atomic<int32_t> copy_target;
-  std::atomic<uint64_t> copy_source_addr;
-  std::atomic<uint64_t> copy_target_addr;
-  std::atomic<uint64_t> copy_bytes;
+  Atomic<int32_t> copy_source;  // endpoints
+  Atomic<int32_t> copy_target;
+  Atomic<uint64_t> copy_source_addr;
+  Atomic<uint64_t> copy_target_addr;
+  Atomic<uint64_t> copy_bytes;
 
   // Counters, as the original's p_lclsent ... p_rmtcopy.
-  std::atomic<uint64_t> local_sent;
-  std::atomic<uint64_t> remote_sent;
-  std::atomic<uint64_t> local_copied;
-  std::atomic<uint64_t> remote_copied;
+  Atomic<uint64_t> local_sent;
+  Atomic<uint64_t> remote_sent;
+  Atomic<uint64_t> local_copied;
+  Atomic<uint64_t> remote_copied;
 };
 static_assert(std::is_trivially_destructible_v<Descriptor>);
-static_assert(std::atomic<uint64_t>::is_always_lock_free);
+static_assert(Atomic<uint64_t>::is_always_lock_free);
 static_assert(sizeof(Descriptor) == 512);
 
 // A request to dvsd (bind and the like): claimed by a thread, answered by dvsd.
 enum class ControlPhase : uint32_t { kFree = 0, kClaimed = 1, kPosted = 2, kDone = 3 };
 enum class ControlOp : uint32_t { kNone = 0, kBind = 1, kUnbind = 2, kMigrate = 3 };
 struct alignas(64) ControlSlot {
-  std::atomic<uint32_t> phase;  // ControlPhase; also the futex the requester sleeps on
-  std::atomic<int32_t> tid;     // who claimed it (DC-wide), so that a dead one's can be freed
-  std::atomic<uint32_t> op;
-  std::atomic<int32_t> command;   // bind kind / migration operation
-  std::atomic<int32_t> pid;
-  std::atomic<int32_t> endpoint;
-  std::atomic<int32_t> node;
-  std::atomic<int32_t> result;
-  std::atomic<uint32_t> ticket;  // counts uses; dvsd's answer to an old use is not believed
+  Atomic<uint32_t> phase;  // ControlPhase; also the futex the requester sleeps on
+  Atomic<int32_t> tid;     // who claimed it (DC-wide), so that a dead one's can be freed
+  Atomic<uint32_t> op;
+  Atomic<int32_t> command;   // bind kind / migration operation
+  Atomic<int32_t> pid;
+  Atomic<int32_t> endpoint;
+  Atomic<int32_t> node;
+  Atomic<int32_t> result;
+  Atomic<uint32_t> ticket;  // counts uses; dvsd's answer to an old use is not believed
   char name[16];
 };
 
 struct NodeEntry {
-  std::atomic<uint32_t> state;  // 0 unknown, 1 in the DC and down, 2 in the DC and up
+  Atomic<uint32_t> state;  // 0 unknown, 1 in the DC and down, 2 in the DC and up
   char name[16];
-  std::atomic<uint64_t> sent, received;                  // frames, for dvk_getnodeinfo
-  std::atomic<int64_t> sent_at_ns, received_at_ns;       // CLOCK_REALTIME
+  Atomic<uint64_t> sent, received;                  // frames, for dvk_getnodeinfo
+  Atomic<int64_t> sent_at_ns, received_at_ns;       // CLOCK_REALTIME
 };
 
 struct alignas(64) RegionHeader {
@@ -233,8 +233,8 @@ struct alignas(64) RegionHeader {
   char dc_name[16];
   char cluster[32];
 
-  alignas(64) std::atomic<uint32_t> doorbell;   // futex: dvsd has something to look at
-  alignas(64) std::atomic<uint32_t> bind_event; // futex: some endpoint appeared or went
+  alignas(64) Atomic<uint32_t> doorbell;   // futex: dvsd has something to look at
+  alignas(64) Atomic<uint32_t> bind_event; // futex: some endpoint appeared or went
   NodeEntry nodes[kRegionNodes];
   ControlSlot control[kControlSlots];
 };

@@ -184,7 +184,7 @@ CapsuleEndpoint extract_endpoint(const Region& region, uint32_t slot) {
   e.copy_source_addr = d.copy_source_addr.load();
   e.copy_target_addr = d.copy_target_addr.load();
   e.copy_bytes = d.copy_bytes.load();
-  const std::atomic<uint64_t>* counters[] = {&d.local_sent, &d.remote_sent, &d.local_copied,
+  const Atomic<uint64_t>* counters[] = {&d.local_sent, &d.remote_sent, &d.local_copied,
                                              &d.remote_copied};
   for (int i = 0; i < 4; ++i) e.counters[i] = counters[i]->load();
   SlotSet pending = region.notifies(slot);
@@ -215,7 +215,7 @@ void restore_endpoint(const Region& region, const CapsuleEndpoint& e, uint32_t s
   d.copy_source_addr.store(e.copy_source_addr);
   d.copy_target_addr.store(e.copy_target_addr);
   d.copy_bytes.store(e.copy_bytes);
-  std::atomic<uint64_t>* counters[] = {&d.local_sent, &d.remote_sent, &d.local_copied,
+  Atomic<uint64_t>* counters[] = {&d.local_sent, &d.remote_sent, &d.local_copied,
                                        &d.remote_copied};
   for (int i = 0; i < 4; ++i) counters[i]->store(e.counters[i]);
   if (!further_here) {

@@ -31,24 +31,7 @@ void copy_name(char (&to)[N], const std::string& from) {
 
 constexpr uint64_t bit(uint32_t index) { return uint64_t{1} << (index % 64); }
 
-void cpu_relax() { __builtin_ia32_pause(); }
-
 }  // namespace
-
-bool event_sleep(std::atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
-  // About 20 microseconds: longer than a message between two running processes takes, shorter than
-  // a sleep and a wake-up.
-  constexpr int kSpins = 400;
-  for (int i = 0; i < kSpins; ++i) {
-    if ((event.load(std::memory_order_acquire) & ~1u) != prepared) return true;
-    cpu_relax();
-  }
-  uint32_t expected = prepared;
-  if (!event.compare_exchange_strong(expected, prepared | 1, kSeqCst) && expected != (prepared | 1)) {
-    return true;
-  }
-  return futex_wait(event, prepared | 1, deadline) != ETIMEDOUT;
-}
 
 void SlotSet::set(uint32_t slot) {
   words_[slot / 64].fetch_or(bit(slot), kSeqCst);
@@ -174,7 +157,7 @@ Status Region::adopt_header() {
   tasks_ = spec.tasks;
   sysprocs_ = spec.sysprocs;
   descriptors_ = reinterpret_cast<Descriptor*>(base_ + descriptors_offset());
-  sets_ = reinterpret_cast<std::atomic<uint64_t>*>(base_ + sets_offset(slots));
+  sets_ = reinterpret_cast<Atomic<uint64_t>*>(base_ + sets_offset(slots));
   return {};
 }
 

@@ -20,7 +20,7 @@ constexpr const char* kRegionPath = "/run/dvs/dc/region";
 // repair() mends that.
 class SlotSet {
  public:
-  SlotSet(std::atomic<uint64_t>* words, uint32_t slots)
+  SlotSet(Atomic<uint64_t>* words, uint32_t slots)
       : words_(words), summary_(words + word_count(slots)), slots_(slots) {}
 
   void set(uint32_t slot);
@@ -38,8 +38,8 @@ class SlotSet {
  private:
   uint32_t find_in(uint32_t begin, uint32_t end) const;
 
-  std::atomic<uint64_t>* words_;
-  std::atomic<uint64_t>* summary_;
+  Atomic<uint64_t>* words_;
+  Atomic<uint64_t>* summary_;
   uint32_t slots_;
 };
 
@@ -106,7 +106,7 @@ class Region {
   uint32_t tasks_ = 0;
   uint32_t sysprocs_ = 0;
   Descriptor* descriptors_ = nullptr;
-  std::atomic<uint64_t>* sets_ = nullptr;
+  Atomic<uint64_t>* sets_ = nullptr;
 };
 
 }  // namespace dvs::dvk
