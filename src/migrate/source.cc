@@ -64,8 +64,7 @@ void Source::freeze() {
 
 void Source::dump() {
   begin_phase(Phase::kDumping, "dump");
-  // A request to dvsd may have been made between the last look and the freeze.
-  if (auto settled = host_.settle(record_); !settled.ok()) return fail(settled.error());
+  if (Status frozen = host_.check_frozen(record_); !frozen.ok()) return fail(frozen.error());
   if (faults_.fires(Fault::kDump)) return fail(Error(Code::kInternal, "the dump failed (injected)"));
   working_ = true;
   host_.dump(record_, [self = shared_from_this()](Result<DumpResult> dumped) {

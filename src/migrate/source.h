@@ -26,6 +26,8 @@ class SourceHost {
   // task has changed since the migration was asked for.
   virtual Result<bool> settle(const MigrationRecord& record) = 0;
   virtual void freeze(const MigrationRecord& record, Done<bool> done) = 0;
+  // Frozen now: an Error when one of them was frozen in the middle of a request to dvsd.
+  virtual Status check_frozen(const MigrationRecord& record) = 0;
   virtual void dump(const MigrationRecord& record, Done<DumpResult> done) = 0;
   // After the dump: the images' files, the capsule, the task's record and log.
   virtual Result<std::vector<Piece>> collect(const MigrationRecord& record) = 0;

@@ -1,6 +1,7 @@
 #include "migrate/engine/command.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 
 #include <boost/asio/post.hpp>
 
@@ -71,6 +72,12 @@ void CriuCommand::give_up() {
 void CriuCommand::finish(ChildResult result) {
   result_ = std::move(result);
   if (auto ended = std::exchange(ended_, nullptr)) ended(*result_);
+}
+
+void CriuCommand::fail_writes() {
+  if (!running()) return;
+  const rlimit none{.rlim_cur = 0, .rlim_max = 0};
+  visit_tree(pid_, [&](pid_t pid) { ::prlimit(pid, RLIMIT_FSIZE, &none, nullptr); });
 }
 
 void CriuCommand::kill() {

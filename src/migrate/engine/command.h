@@ -34,7 +34,11 @@ class CriuCommand : public std::enable_shared_from_this<CriuCommand> {
 
   bool running() const { return !result_.has_value(); }
   pid_t pid() const { return pid_; }  // of argv[0]'s process, as dvsd sees it
-  // Ends it with everything it has made. `ended` still follows.
+  // Makes every further write to a file fail, so that criu gives up in good order: it heals the
+  // processes that it has code in. Needs SIGXFSZ ignored there. `ended` follows.
+  void fail_writes();
+  // Ends it with everything it has made. `ended` still follows. A process that criu is dumping may
+  // not survive that: between two steps it has criu's registers.
   void kill();
 
   CriuCommand(const CriuCommand&) = delete;

@@ -5,6 +5,7 @@
 #include <boost/asio/post.hpp>
 #include <cstdio>
 #include <map>
+#include <set>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -18,10 +19,15 @@
 namespace dvs {
 namespace {
 
+constexpr const char* kDump = "dump";
+constexpr const char* kRestore = "restore";
+// See CriuCommand::fail_writes().
+constexpr const char* kIgnoreFileLimit = "trap '' XFSZ; exec \"$@\"";
 // For criu's collecting of a tree that is frozen already: milliseconds, unless another tracer
 // holds a process, which criu waits for until then.
 constexpr const char* kCollectSeconds = "2";
 constexpr const char* kGhostBytes = "67108864";  // contents of a removed file that move along
+constexpr std::chrono::seconds kGiveUpLimit{10};
 constexpr std::chrono::seconds kKillLimit{10};
 
 // criu splits its options at blanks and knows quotes and comments.
@@ -121,9 +127,7 @@ class Dump final : public Operation {
 
  private:
   void ended(const ChildResult& result) override;
-  void timed_out() override {
-    if (auto command = command_.lock()) command->kill();
-  }
+  void timed_out() override;
   void fail_frozen(Error error);
 
   std::string freezer_dir_;
@@ -138,10 +142,24 @@ void Dump::ended(const ChildResult& result) {
     ::unlink((site_.outer_dir + "/timens-0.img").c_str());
     return done_(DumpResult{image_bytes(site_.outer_dir), monotonic_ns() - started_ns_});
   }
-  if (late_) return fail_frozen(Error(Code::kTimeout, "the checkpoint took too long"));
-  Error error = failure(site_, kDumpLog, result);
+  Error error = late_ ? Error(Code::kTimeout, "the checkpoint took too long")
+                      : failure(site_, kDumpLog, result);
   if (result.signal != 0 || result.exit_code > 128) return fail_frozen(std::move(error));
   done_(std::move(error));
+}
+
+// Asks criu to give up, and ends it only when it does not.
+void Dump::timed_out() {
+  auto command = command_.lock();
+  if (!command) return;
+  command->fail_writes();
+  timer_.expires_after(kGiveUpLimit);
+  timer_.async_wait([self = shared_from_this(), weak = command_](boost::system::error_code ended) {
+    auto stuck = weak.lock();
+    if (ended || !stuck) return;
+    log::error("criu is stuck in a checkpoint and is killed");
+    stuck->kill();
+  });
 }
 
 // criu thaws the cgroup while it traces the tree. One that was killed cannot freeze it again.
@@ -231,10 +249,13 @@ class CriuEngine final : public Engine {
  private:
   using Command = std::shared_ptr<CriuCommand>;
 
-  Result<Command> launch(const EngineSite& site, const char* verb,
+  // criu keeps what it learns about the kernel in the DC's /run/criu.kdat; learning it takes 25 to
+  // 50 ms. Once per DC, so that it is there when it counts.
+  void probe_kernel(const EngineSite& site);
+  Result<Command> launch(const EngineSite& site, const std::string& verb,
                          const std::vector<std::string>& cgroups);
   // The command prepared for this site, or a new one.
-  Result<Command> take(const EngineSite& site, const char* verb,
+  Result<Command> take(const EngineSite& site, const std::string& verb,
                        const std::vector<std::string>& cgroups);
   Status try_dump(const DumpRequest& request, const Done<DumpResult>& done);
   Status try_restore(const RestoreRequest& request, const Done<std::unique_ptr<HeldTree>>& done);
@@ -242,25 +263,37 @@ class CriuEngine final : public Engine {
   Executor& executor_;
   const CriuOptions options_;
   const std::string version_;
-  std::map<std::string, Command> prepared_;  // by "VERB OUTER_DIR"
+  std::map<std::string, Command> prepared_;    // by "VERB OUTER_DIR"
+  std::set<std::vector<std::string>> probed_;  // prefixes
 };
 
-std::string key(const char* verb, const EngineSite& site) {
-  return std::string(verb) + " " + site.outer_dir;
+std::string key(const std::string& verb, const EngineSite& site) {
+  return verb + " " + site.outer_dir;
 }
 
 CriuEngine::~CriuEngine() {
   for (auto& [name, command] : prepared_) command->give_up();
 }
 
-Result<CriuEngine::Command> CriuEngine::launch(const EngineSite& site, const char* verb,
+void CriuEngine::probe_kernel(const EngineSite& site) {
+  if (!probed_.insert(site.prefix).second) return;
+  ChildOptions options;
+  options.argv = site.prefix;
+  options.argv.insert(options.argv.end(), {options_.program, "check", "--feature", "timens"});
+  options.timeout = options_.timeout;
+  auto started = run_child(executor_, std::move(options), [](const ChildResult&) {});
+  if (!started.ok()) probed_.erase(site.prefix);
+}
+
+Result<CriuEngine::Command> CriuEngine::launch(const EngineSite& site, const std::string& verb,
                                                const std::vector<std::string>& cgroups) {
   std::vector<std::string> argv = site.prefix;
+  if (verb == kDump) argv.insert(argv.end(), {"/bin/sh", "-c", kIgnoreFileLimit, "sh"});
   argv.insert(argv.end(), {options_.program, verb});
   return CriuCommand::start(executor_, std::move(argv), cgroups);
 }
 
-Result<CriuEngine::Command> CriuEngine::take(const EngineSite& site, const char* verb,
+Result<CriuEngine::Command> CriuEngine::take(const EngineSite& site, const std::string& verb,
                                              const std::vector<std::string>& cgroups) {
   if (auto node = prepared_.extract(key(verb, site)); !node.empty() && node.mapped()->running()) {
     return std::move(node.mapped());
@@ -270,18 +303,20 @@ Result<CriuEngine::Command> CriuEngine::take(const EngineSite& site, const char*
 
 void CriuEngine::prepare_dump(const EngineSite& site) {
   discard(site);
-  auto command = launch(site, "dump", {});
-  if (command.ok()) prepared_[key("dump", site)] = *command;
+  probe_kernel(site);
+  auto command = launch(site, kDump, {});
+  if (command.ok()) prepared_[key(kDump, site)] = *command;
 }
 
 void CriuEngine::prepare_restore(const RestoreRequest& request) {
   discard(request.site);
-  auto command = launch(request.site, "restore", request.cgroup_procs_files);
-  if (command.ok()) prepared_[key("restore", request.site)] = *command;
+  probe_kernel(request.site);
+  auto command = launch(request.site, kRestore, request.cgroup_procs_files);
+  if (command.ok()) prepared_[key(kRestore, request.site)] = *command;
 }
 
 void CriuEngine::discard(const EngineSite& site) {
-  for (const char* verb : {"dump", "restore"}) {
+  for (const char* verb : {kDump, kRestore}) {
     auto node = prepared_.extract(key(verb, site));
     if (!node.empty()) node.mapped()->give_up();
   }
@@ -295,7 +330,7 @@ Status CriuEngine::try_dump(const DumpRequest& request, const Done<DumpResult>& 
   DVS_TRY(make_dirs(dir));
   DVS_ASSIGN(const auto names, list_dir(dir));
   if (!names.empty()) return Error(Code::kInvalid, dir + " is not empty");
-  DVS_ASSIGN(const Command command, take(request.site, "dump", {}));
+  DVS_ASSIGN(const Command command, take(request.site, kDump, {}));
   std::make_shared<Dump>(executor_, request.site, command)->start(request, options_.timeout, done);
   return {};
 }
@@ -306,7 +341,7 @@ Status CriuEngine::try_restore(const RestoreRequest& request,
     return Error(Code::kInvalid, "a directory's name has a character that criu cannot take");
   }
   DVS_TRY(create_gate(request.site.outer_dir));
-  DVS_ASSIGN(const Command command, take(request.site, "restore", request.cgroup_procs_files));
+  DVS_ASSIGN(const Command command, take(request.site, kRestore, request.cgroup_procs_files));
   auto started =
       std::make_shared<Restore>(executor_, request.site, command)->start(options_.timeout, done);
   if (!started.ok()) command->give_up();

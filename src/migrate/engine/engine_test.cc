@@ -5,116 +5,24 @@
 #include <gtest/gtest.h>
 #include <linux/futex.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include <filesystem>
-#include <fstream>
-#include <numeric>
-
 #include "base/clock.h"
 #include "base/file.h"
 #include "migrate/engine/preflight.h"
-#include "migrate/engine/testing/test_node.h"
+#include "migrate/engine/testing/engine_fixture.h"
 
 namespace dvs {
 namespace {
 
+using testing::EngineTest;
 using testing::eventually;
 using testing::kCounters;
+using testing::kImages;
+using testing::start;
 using testing::TestNode;
-
-constexpr const char* kCriu = "/usr/local/lib/dvs/criu/criu";
-constexpr const char* kImages = "m1";
-
-class EngineTest : public ::testing::Test {
- protected:
-  void SetUp() override { engine_ = open(std::chrono::seconds(30)); }
-
-  std::unique_ptr<Engine> open(std::chrono::milliseconds timeout) {
-    auto engine = open_criu(executor_, {kCriu, timeout});
-    if (!engine.ok()) ADD_FAILURE() << engine.error().message();
-    return engine.ok() ? std::move(*engine) : nullptr;
-  }
-
-  // Runs the event loop until the operation has told its result.
-  template <typename T, typename Start>
-  Result<T> await(Start start) {
-    std::optional<Result<T>> result;
-    start([&](Result<T> told) { result = std::move(told); });
-    executor_.restart();
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(40);
-    while (!result && std::chrono::steady_clock::now() < deadline) {
-      executor_.run_one_for(std::chrono::milliseconds(100));
-      if (executor_.stopped()) executor_.restart();
-    }
-    if (!result) return Error(Code::kTimeout, "the operation told no result");
-    return std::move(*result);
-  }
-
-  Result<DumpResult> dump(const TestNode& node, pid_t pid) { return dump(*engine_, node, pid); }
-  Result<DumpResult> dump(Engine& engine, const TestNode& node, pid_t pid) {
-    return await<DumpResult>([&](auto done) {
-      engine.dump({node.site(kImages), pid, node.cgroup()}, std::move(done));
-    });
-  }
-
-  Result<std::unique_ptr<HeldTree>> restore(const TestNode& node) {
-    return await<std::unique_ptr<HeldTree>>([&](auto done) {
-      engine_->restore({node.site(kImages), {node.procs_file()}}, std::move(done));
-    });
-  }
-  Result<bool> resume(HeldTree& tree) {
-    return await<bool>([&](auto done) { tree.resume(std::move(done)); });
-  }
-  Result<bool> kill(HeldTree& tree) {
-    return await<bool>([&](auto done) { tree.kill(std::move(done)); });
-  }
-
-  // What the mover would do: the images, and the state of the DC's shared memory and log.
-  void copy_images(const TestNode& from, const TestNode& to) {
-    namespace fs = std::filesystem;
-    fs::create_directories(to.site(kImages).outer_dir);
-    for (const auto& entry : fs::directory_iterator(from.site(kImages).outer_dir)) {
-      fs::copy(entry.path(), to.site(kImages).outer_dir + "/" + entry.path().filename().string());
-    }
-    std::memcpy(static_cast<void*>(&to.state()), &from.state(), sizeof(testing::SharedState));
-    fs::copy(from.outside("/run/dvs/victim.log"), to.outside("/run/dvs/victim.log"),
-             fs::copy_options::overwrite_existing);
-  }
-
-  // Freezes the victim, dumps it, and restores and resumes it on the target.
-  void migrate(const TestNode& from, pid_t pid, const TestNode& to) {
-    from.freeze();
-    auto dumped = dump(from, pid);
-    ASSERT_TRUE(dumped.ok()) << dumped.error().message();
-    EXPECT_TRUE(from.frozen());
-    copy_images(from, to);
-    auto held = restore(to);
-    ASSERT_TRUE(held.ok()) << held.error().message();
-    auto resumed = resume(**held);
-    ASSERT_TRUE(resumed.ok()) << resumed.error().message();
-  }
-
-  static bool counts(const TestNode& node, int index = 0) {
-    const uint64_t before = node.state().counters[index];
-    return eventually([&] { return node.state().counters[index] > before + 2; });
-  }
-  static bool has_process(const TestNode& node, pid_t pid) {
-    return ::access(node.outside("/proc/" + std::to_string(pid)).c_str(), F_OK) == 0;
-  }
-
-  Executor executor_;
-  std::unique_ptr<Engine> engine_;
-};
-
-pid_t start(TestNode& node, const std::string& mode) {
-  auto pid = node.start_victim(mode);
-  if (!pid.ok()) ADD_FAILURE() << pid.error().message();
-  return pid.ok() ? *pid : -1;
-}
 
 void wake(const TestNode& node) {
   node.state().word = 1;
@@ -175,6 +83,14 @@ TEST_F(EngineTest, PreparedCommandsDoTheSame) {
   migrate(source, pid, target);
   EXPECT_TRUE(counts(target));
   EXPECT_EQ(target.members().size(), 1u);
+}
+
+TEST_F(EngineTest, PreparationProbesTheKernelBeforeItCounts) {
+  TestNode source("source");
+  engine_->prepare_dump(source.site(kImages));
+  EXPECT_TRUE(
+      eventually([&] { return ::access(source.outside("/run/criu.kdat").c_str(), F_OK) == 0; }));
+  engine_->discard(source.site(kImages));
 }
 
 TEST_F(EngineTest, DiscardedPreparationLeavesNothing) {
@@ -319,11 +235,11 @@ TEST_F(EngineTest, SecondTracerFailsTheDumpAndChangesNothing) {
   EXPECT_EQ(::waitpid(seen_here, nullptr, __WALL), seen_here);
 }
 
-TEST_F(EngineTest, DumpThatIsEndedHalfWayLeavesTheTreeFrozenAndSound) {
+TEST_F(EngineTest, DumpThatIsGivenUpHalfWayLeavesTheTreeFrozenAndSound) {
   TestNode source("source");
   const pid_t pid = start(source, "threads");
   int late = 0;
-  for (int ms = 1; ms <= 40; ms += 3) {
+  for (int ms = 1; ms <= 30; ms += 2) {
     auto hasty = open(std::chrono::milliseconds(ms));
     ASSERT_TRUE(remove_tree(source.site(kImages).outer_dir).ok());
     source.freeze();
@@ -379,62 +295,6 @@ TEST_F(EngineTest, FailedRestoreLeavesNothing) {
   EXPECT_FALSE(has_process(target, pid));
 }
 
-TEST_F(EngineTest, LogGoesOnWhateverTheTargetsFileHolds) {
-  TestNode source("source");
-  TestNode target("target");
-  const pid_t pid = start(source, "log");
-  source.freeze();
-  ASSERT_TRUE(dump(source, pid).ok());
-  copy_images(source, target);
-  std::ofstream(target.outside("/run/dvs/victim.log"), std::ios::app) << "between\n";
-  auto held = restore(target);
-  ASSERT_TRUE(held.ok()) << held.error().message();
-  ASSERT_TRUE(resume(**held).ok());
-  target.state().order = 1;
-  ASSERT_TRUE(eventually([&] { return target.state().answer == 1; }));
-  EXPECT_EQ(*read_file(target.outside("/run/dvs/victim.log")), "before\nbetween\nafter\n");
-}
-
-class MappedFileTest : public EngineTest {
- protected:
-  static void make_file(const TestNode& node, uintmax_t size) {
-    const std::string path = node.outside("/run/dvs/mapped");
-    std::ofstream{path};
-    std::filesystem::resize_file(path, size);
-  }
-};
-
-TEST_F(MappedFileTest, OfAnotherSizeIsNamed) {
-  TestNode source("source");
-  TestNode target("target");
-  make_file(source, 4096);
-  make_file(target, 8192);
-  const pid_t pid = start(source, "map");
-  source.freeze();
-  ASSERT_TRUE(dump(source, pid).ok());
-  copy_images(source, target);
-  auto held = restore(target);
-  ASSERT_FALSE(held.ok());
-  EXPECT_EQ(held.error().code(), Code::kConflict) << held.error().message();
-  EXPECT_EQ(held.error().message(),
-            "/run/dvs/mapped has 8192 bytes here, but had 4096 where the process opened it");
-}
-
-TEST_F(MappedFileTest, MissingIsNamed) {
-  TestNode source("source");
-  TestNode target("target");
-  make_file(source, 4096);
-  const pid_t pid = start(source, "map");
-  source.freeze();
-  ASSERT_TRUE(dump(source, pid).ok());
-  copy_images(source, target);
-  auto held = restore(target);
-  ASSERT_FALSE(held.ok());
-  EXPECT_EQ(held.error().code(), Code::kNotFound) << held.error().message();
-  EXPECT_NE(held.error().message().find("/run/dvs/mapped"), std::string::npos)
-      << held.error().message();
-}
-
 TEST_F(EngineTest, TakenProcessIdIsAConflict) {
   TestNode source("source");
   TestNode target("target");
@@ -466,18 +326,6 @@ TEST_F(EngineTest, FullTmpfsIsNoSpace) {
   EXPECT_TRUE(counts(source));
 }
 
-TEST_F(EngineTest, RemovedFileMovesAlongAndLeavesNoTrace) {
-  TestNode source("source");
-  TestNode target("target");
-  migrate(source, start(source, "removed"), target);
-  target.state().order = 1;
-  ASSERT_TRUE(eventually([&] { return target.state().answer == 1; }));
-  EXPECT_EQ(target.state().result, 1);
-  const std::vector<std::string> expected = {"engine", "state", "victim.log"};
-  EXPECT_EQ(*list_dir(source.outside("/run/dvs")), expected);
-  EXPECT_EQ(*list_dir(target.outside("/run/dvs")), expected);
-}
-
 TEST_F(EngineTest, ClockGoesOnInAnotherTimeNamespace) {
   TestNode source("source", 5000);
   TestNode target("target", 9000);
@@ -488,53 +336,9 @@ TEST_F(EngineTest, ClockGoesOnInAnotherTimeNamespace) {
   EXPECT_NEAR(static_cast<double>(seconds), 9000.0, 2.0);
 }
 
-struct Unmovable {
-  const char* mode;
-  const char* word;  // in the message
-};
-class UnmovableTest : public EngineTest, public ::testing::WithParamInterface<Unmovable> {};
-
-TEST_P(UnmovableTest, IsNamedAndLeftAsItWas) {
-  TestNode source("source");
-  auto pid = source.start_victim(GetParam().mode);
-  if (!pid.ok()) GTEST_SKIP() << pid.error().message();  // this kernel does not have it
-  source.freeze();
-  auto dumped = dump(source, *pid);
-  ASSERT_FALSE(dumped.ok());
-  EXPECT_EQ(dumped.error().code(), Code::kUnsupported) << dumped.error().message();
-  EXPECT_NE(dumped.error().message().find(GetParam().word), std::string::npos)
-      << dumped.error().message();
-  EXPECT_TRUE(source.frozen());
-  source.thaw();
-  EXPECT_TRUE(counts(source));
-}
-
-INSTANTIATE_TEST_SUITE_P(Kinds, UnmovableTest,
-                         ::testing::Values(Unmovable{"io_uring", "io_uring"},
-                                           Unmovable{"fuse", "/dev/fuse"}, Unmovable{"tun", "tun"},
-                                           Unmovable{"alg", "socket"}, Unmovable{"vsock", "socket"},
-                                           Unmovable{"renamed", "/run/dvs/first"},
-                                           Unmovable{"userfault", "userfaultfd"}),
-                         [](const auto& param) { return std::string(param.param.mode); });
-
-class MovableTest : public EngineTest, public ::testing::WithParamInterface<const char*> {};
-
-TEST_P(MovableTest, GoesAlong) {
-  TestNode source("source");
-  TestNode target("target");
-  auto pid = source.start_victim(GetParam());
-  if (!pid.ok()) GTEST_SKIP() << pid.error().message();  // this kernel does not have it
-  migrate(source, *pid, target);
-  EXPECT_TRUE(counts(target));
-}
-
-INSTANTIATE_TEST_SUITE_P(Kinds, MovableTest,
-                         ::testing::Values("inotify", "fanotify", "packet", "pidfd"),
-                         [](const auto& param) { return std::string(param.param); });
-
 TEST_F(EngineTest, CpuOfThisNodeSuitsItself) {
   const std::string dir = "/tmp/dvs_engine_cpu_" + std::to_string(::getpid());
-  const CriuOptions options{kCriu, std::chrono::seconds(10)};
+  const CriuOptions options{testing::criu_program(), std::chrono::seconds(10)};
   auto cpu = await<std::string>([&](auto done) { describe_cpu(executor_, options, dir, done); });
   ASSERT_TRUE(cpu.ok()) << cpu.error().message();
   auto suits = await<bool>([&](auto done) { check_cpu(executor_, options, dir, *cpu, done); });

@@ -57,13 +57,6 @@ Result<pid_t> recorded_command(const std::string& dir) {
   return pid;
 }
 
-// What must be gone when a tree was killed: everything below the command. The command itself is
-// its parent's to reap.
-ProcessHandles without_command(ProcessHandles tree) {
-  if (!tree.empty()) tree.erase(tree.begin());
-  return tree;
-}
-
 // One held tree. Shared by the HeldTree that the caller has and by the decision under way.
 class Gate : public std::enable_shared_from_this<Gate> {
  public:
@@ -76,6 +69,7 @@ class Gate : public std::enable_shared_from_this<Gate> {
  private:
   bool say(std::string_view word);
   void await(ProcessHandles handles, Until until, std::function<void(bool)> then);
+  void await_all_gone(ProcessHandles all, std::function<void(bool)> then);
   void resumed(bool in_time, const Done<bool>& done);
   void kill_by_force(Done<bool> done);
 
@@ -92,6 +86,21 @@ void Gate::await(ProcessHandles handles, Until until, std::function<void(bool)> 
   await_processes(
       executor_, std::move(handles), until, kDecisionLimit,
       [self = shared_from_this(), then = std::move(then)](bool in_time) { then(in_time); });
+}
+
+// `all`: the restoring command, then everything below it. The command itself is its parent's to
+// reap.
+void Gate::await_all_gone(ProcessHandles all, std::function<void(bool)> then) {
+  ProcessHandles command;
+  if (!all.empty()) {
+    command.push_back(std::move(all.front()));
+    all.erase(all.begin());
+  }
+  auto shared = std::make_shared<ProcessHandles>(std::move(command));
+  await(std::move(all), Until::kReaped, [this, shared, then = std::move(then)](bool in_time) {
+    if (!in_time) return then(false);
+    await(std::move(*shared), Until::kEnded, then);
+  });
 }
 
 void Gate::resume(Done<bool> done) {
@@ -122,17 +131,17 @@ void Gate::resumed(bool in_time, const Done<bool>& done) {
 void Gate::kill(Done<bool> done) {
   const auto pid = recorded_command(dir_);
   if (!pid.ok() || !exists(gate_file(dir_, ".held"))) return kill_by_force(std::move(done));
-  ProcessHandles tree = without_command(open_tree(*pid));
+  ProcessHandles all = open_tree(*pid);
   say("no\n");
-  await(std::move(tree), Until::kReaped, [this, done = std::move(done)](bool in_time) {
+  await_all_gone(std::move(all), [this, done = std::move(done)](bool in_time) {
     in_time ? done(true) : kill_by_force(done);
   });
 }
 
 void Gate::kill_by_force(Done<bool> done) {
-  ProcessHandles tree;
-  if (auto pid = recorded_command(dir_); pid.ok()) tree = without_command(kill_tree(*pid));
-  await(std::move(tree), Until::kReaped, [this, done = std::move(done)](bool in_time) {
+  ProcessHandles all;
+  if (auto pid = recorded_command(dir_); pid.ok()) all = kill_tree(*pid);
+  await_all_gone(std::move(all), [this, done = std::move(done)](bool in_time) {
     if (exists(gate_file(dir_, ".resumed"))) {
       return done(Error(Code::kConflict, "the restored tree runs already"));
     }

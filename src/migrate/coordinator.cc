@@ -1,0 +1,195 @@
+#include "migrate/coordinator.h"
+
+#include <random>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+namespace dvs {
+namespace {
+
+constexpr auto kFinishLimit = std::chrono::seconds(5);
+
+// Sorts by time: milliseconds since the epoch, then a random part.
+std::string new_id() {
+  std::random_device random;
+  char text[32];
+  std::snprintf(text, sizeof text, "m%011llx%05x",
+                static_cast<unsigned long long>(realtime_ns() / 1'000'000), random() & 0xfffff);
+  return text;
+}
+
+double ms_between(int64_t from_ns, int64_t to_ns) {
+  return static_cast<double>(to_ns - from_ns) / 1e6;
+}
+
+}  // namespace
+
+double Coordinator::elapsed_ms(const Running& running) const {
+  return ms_between(running.began_ns, monotonic_ns());
+}
+
+void Coordinator::run(MigrationRequest request, OnEvent on_event, Done<MigrationRecord> done) {
+  auto running = std::make_shared<Running>();
+  running->request = std::move(request);
+  running->on_event = std::move(on_event);
+  running->done = std::move(done);
+  running->began_ns = monotonic_ns();
+  running->on_event({{"event", "phase"}, {"phase", "preflight"}, {"t_ms", 0.0}});
+  const MigrationRequest& asked = running->request;
+  host_.call(asked.source, "migrate.describe", {{"dc", asked.dc}, {"slot", asked.slot}},
+             [this, running](Result<Json> description) {
+               if (!description.ok()) return running->done(description.error());
+               preflight_target(running, *description);
+             });
+}
+
+void Coordinator::preflight_target(const RunningPtr& running, const Json& description) {
+  MigrationRecord& record = running->record;
+  auto task = json_get<std::string>(description, "task");
+  auto slots = json_get<std::vector<int>>(description, "slots");
+  auto endpoints = json_get<std::vector<int>>(description, "endpoints");
+  if (!task.ok() || !slots.ok() || !endpoints.ok()) {
+    return running->done(Error(Code::kCorrupt, "the source's description makes no sense"));
+  }
+  record.id = new_id();
+  record.dc = running->request.dc;
+  record.task = *task;
+  record.slots.assign(slots->begin(), slots->end());
+  record.endpoints = *endpoints;
+  record.source = running->request.source;
+  record.target = running->request.target;
+  record.coordinator = self_;
+  record.pid = json_get_or<int>(description, "pid", 0).ok()
+                   ? *json_get_or<int>(description, "pid", 0)
+                   : 0;
+  host_.call(record.target, "migrate.check", {{"dc", record.dc}, {"description", description}},
+             [this, running](Result<Json> fit) {
+               if (!fit.ok()) return running->done(fit.error());
+               running->record.phases["preflight"] = elapsed_ms(*running);
+               start(running);
+             });
+}
+
+// START: one transaction that takes the lock and writes the record everybody acts on.
+void Coordinator::start(const RunningPtr& running) {
+  MigrationRecord& record = running->record;
+  record.started_ns = realtime_ns();
+  running->started_ns = monotonic_ns();
+  running_[record.id] = running;
+  const std::string lock = keys_.lock(record.dc, record.task);
+  std::vector<Compare> compares = {Compare::absent(lock), Compare::absent(keys_.migration(record.id))};
+  std::vector<Change> changes = {
+      Change::put(lock, record.id),
+      Change::put(keys_.migration(record.id), to_json(record).dump())};
+  store_.txn(std::move(compares), std::move(changes), [this, running](Result<TxnResult> result) {
+    if (result.ok() && !result->applied) {
+      running_.erase(running->record.id);
+      return running->done(Error(Code::kConflict, "another migration of that process is under way"));
+    }
+    if (!result.ok() && running->revision == 0) {
+      // Unknown whether it was written; if it was, the record's arrival or the time-out will tell.
+      log::warn("migration {}: START: {}", running->record.id, result.error().message());
+    }
+    arm(running, running->request.timeout, [this, running] { give_up(running); });
+  });
+}
+
+void Coordinator::arm(const RunningPtr& running, std::chrono::milliseconds after,
+                      std::function<void()> expired) {
+  running->timer = std::make_shared<boost::asio::steady_timer>(executor_, after);
+  running->timer->async_wait(
+      [timer = running->timer, expired = std::move(expired)](const boost::system::error_code& ec) {
+        if (!ec) expired();
+      });
+}
+
+// The time allowed is over: ROLLBACK, unless it has an outcome already. Asked until one is known.
+void Coordinator::give_up(const RunningPtr& running) {
+  if (running->record.state != MigrationState::kActive) return;
+  if (running->revision == 0) {
+    running_.erase(running->record.id);
+    return running->done(Error(Code::kTimeout, "the directory did not take the START in time"));
+  }
+  MigrationRecord record = running->record;
+  record.state = MigrationState::kRolledBack;
+  record.reason = "not finished within the time allowed";
+  record.ended_ns = realtime_ns();
+  const std::string key = keys_.migration(record.id);
+  store_.txn({Compare::exists_at(key, running->revision)},
+             {Change::put(key, to_json(record).dump()),
+              Change::remove(keys_.lock(record.dc, record.task))},
+             [this, running](Result<TxnResult>) {
+               arm(running, std::chrono::milliseconds(300), [this, running] { give_up(running); });
+             });
+}
+
+Coordinator::RunningPtr Coordinator::find(const std::string& id) const {
+  auto found = running_.find(id);
+  return found == running_.end() ? nullptr : found->second;
+}
+
+void Coordinator::on_record(const MigrationRecord& record, int64_t revision) {
+  auto running = find(record.id);
+  if (running == nullptr) return;
+  running->revision = revision;
+  if (record.state == MigrationState::kActive || running->record.state != MigrationState::kActive) {
+    return;
+  }
+  auto phases = running->record.phases;
+  running->record = record;
+  running->record.phases.merge(phases);
+  arm(running, kFinishLimit, [this, running] { finish(running); });
+  finish_if_done(running);
+}
+
+void Coordinator::on_phase(const std::string& id, const std::string& phase) {
+  if (auto running = find(id)) {
+    running->on_event({{"event", "phase"}, {"phase", phase}, {"t_ms", elapsed_ms(*running)}});
+  }
+}
+
+void Coordinator::on_progress(const std::string& id, uint64_t sent, uint64_t total) {
+  if (auto running = find(id)) {
+    running->on_event({{"event", "progress"}, {"sent", sent}, {"total", total}});
+  }
+}
+
+void Coordinator::on_done(const std::string& id, const Json& report) {
+  auto running = find(id);
+  if (running == nullptr) return;
+  auto role = json_get<std::string>(report, "role");
+  if (role.ok() && *role == "source") running->source_done = true;
+  if (role.ok() && *role == "target") running->target_done = true;
+  if (auto phases = json_get<Json>(report, "phases"); phases.ok() && phases->is_object()) {
+    for (const auto& [phase, ms] : phases->items()) {
+      if (ms.is_number()) running->record.phases[phase] = ms.get<double>();
+    }
+  }
+  finish_if_done(running);
+}
+
+void Coordinator::finish_if_done(const RunningPtr& running) {
+  if (running->record.state == MigrationState::kActive) return;
+  if (running->source_done && running->target_done) finish(running);
+}
+
+// Completes the record with what was measured; the outcome in it stays what it is.
+void Coordinator::finish(const RunningPtr& running) {
+  if (running_.erase(running->record.id) == 0) return;
+  running->timer->cancel();
+  MigrationRecord& record = running->record;
+  record.ended_ns = realtime_ns();
+  record.migration_ms = ms_between(running->started_ns, monotonic_ns());
+  for (const char* phase : {"freeze", "dump", "transfer", "restore", "decide"}) {
+    if (auto found = record.phases.find(phase); found != record.phases.end()) {
+      record.frozen_ms += found->second;
+    }
+  }
+  store_.txn({Compare::exists_at(keys_.migration(record.id), running->revision)},
+             {Change::put(keys_.migration(record.id), to_json(record).dump())},
+             [](Result<TxnResult>) {});
+  running->done(record);
+}
+
+}  // namespace dvs

@@ -1,0 +1,87 @@
+// The coordinator of migrations: any node, the one that was asked. It checks, writes the record
+// that starts everything, watches and reports. It is not needed for the outcome: the target
+// proposes COMMIT and anybody may propose ROLLBACK, each by compare-and-swap on the record. If the
+// coordinator dies, the migration goes on without it.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/executor.h"
+#include "directory/store.h"
+#include "directory/records.h"
+
+namespace dvs {
+
+class CoordinatorHost {
+ public:
+  virtual ~CoordinatorHost() = default;
+  virtual void call(const std::string& node, const std::string& call, Json args,
+                    Done<Json> done) = 0;
+};
+
+struct MigrationRequest {
+  std::string dc;
+  int endpoint = 0;
+  uint32_t slot = 0;
+  std::string source;
+  std::string target;
+  std::chrono::milliseconds timeout{30'000};
+};
+
+class Coordinator {
+ public:
+  using OnEvent = std::function<void(const Json& event)>;
+
+  Coordinator(Executor& executor, Store& store, const Keys& keys, CoordinatorHost& host,
+              std::string self)
+      : executor_(executor), store_(store), keys_(keys), host_(host), self_(std::move(self)) {}
+
+  // Asks source and target whether it can be done, then starts. `done` when the outcome has been
+  // carried out on both sides (or, five seconds after the outcome, without that): the record.
+  // An Error: refused before anything was started.
+  void run(MigrationRequest request, OnEvent on_event, Done<MigrationRecord> done);
+
+  // The record has changed (from the watch), with the revision it changed at.
+  void on_record(const MigrationRecord& record, int64_t revision);
+  // What participants tell.
+  void on_phase(const std::string& id, const std::string& phase);
+  void on_progress(const std::string& id, uint64_t sent, uint64_t total);
+  void on_done(const std::string& id, const Json& report);
+
+ private:
+  struct Running {
+    MigrationRequest request;
+    MigrationRecord record;
+    int64_t revision = 0;
+    OnEvent on_event;
+    Done<MigrationRecord> done;
+    int64_t began_ns = 0;    // CLOCK_MONOTONIC, of the request
+    int64_t started_ns = 0;  // of the START
+    bool source_done = false;
+    bool target_done = false;
+    std::shared_ptr<boost::asio::steady_timer> timer;
+  };
+  using RunningPtr = std::shared_ptr<Running>;
+
+  void preflight_target(const RunningPtr& running, const Json& description);
+  void start(const RunningPtr& running);
+  void arm(const RunningPtr& running, std::chrono::milliseconds after,
+           std::function<void()> expired);
+  void give_up(const RunningPtr& running);
+  void finish_if_done(const RunningPtr& running);
+  void finish(const RunningPtr& running);
+  RunningPtr find(const std::string& id) const;
+  double elapsed_ms(const Running& running) const;
+
+  Executor& executor_;
+  Store& store_;
+  const Keys& keys_;
+  CoordinatorHost& host_;
+  const std::string self_;
+  std::map<std::string, RunningPtr> running_;
+};
+
+}  // namespace dvs
