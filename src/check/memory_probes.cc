@@ -128,7 +128,7 @@ Feature soft_dirty() {
   const bool read = ::pread(pagemap.get(), &entry, sizeof(entry), offset) == sizeof(entry);
   if (read && (entry >> 55 & 1) != 0) return ok("soft-dirty", "works");
   return degraded("soft-dirty", "the kernel lacks CONFIG_MEM_SOFT_DIRTY",
-                  "none needed where page-tracking is ok");
+                  "nothing, where page-tracking is ok");
 }
 
 }  // namespace dvs::probe

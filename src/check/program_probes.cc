@@ -74,8 +74,10 @@ namespace probe {
 Feature run_tmpfs() {
   struct statfs run {};
   if (::statfs("/run", &run) != 0 || run.f_type != TMPFS_MAGIC) {
-    return missing("run-tmpfs", "/run is not a tmpfs: no place for regions and images in memory",
-                   "mount -t tmpfs tmpfs /run");
+    return degraded("run-tmpfs",
+                    "/run is not a tmpfs: migrations of this host's own dvsd are slower (the "
+                    "nodes of `dvs up` bring their own)",
+                    "mount -t tmpfs tmpfs /run");
   }
   const uint64_t free_mib = uint64_t{run.f_bavail} * static_cast<uint64_t>(run.f_bsize) >> 20;
   const std::string detail = std::to_string(free_mib) + " MiB free on /run";

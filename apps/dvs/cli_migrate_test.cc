@@ -1,0 +1,161 @@
+#include <gtest/gtest.h>
+#include <pty.h>
+
+#include "cli_fixture.h"
+
+namespace dvs::cli {
+namespace {
+
+const char* const kRecord = R"({"id": "m-17", "dc": "DC0", "endpoints": [11], "task": "t5",
+    "source": "n1", "target": "n2", "coordinator": "n1", "state": "committed", "reason": "",
+    "started_ns": 1700000000000000000, "ended_ns": 1700000000034500000, "migration_ms": 34.46,
+    "transfer_ms": 8.0, "frozen_ms": 12.0, "image_bytes": 2621440, "pid": 301,
+    "phases": {"preflight": 1.0, "freeze": 0.3, "dump": 10.0, "transfer": 8.0, "restore": 11.2,
+               "decide": 1.5, "finish": 2.5}})";
+
+class CliMigrateTest : public CliTest {
+ protected:
+  // A migration that ends with this record.
+  void migration(const std::string& record) {
+    handle("POST", "/v1/migrations", [record](HttpRequest, Reply reply) {
+      reply->event({{"event", "phase"}, {"phase", "preflight"}, {"t_ms", 0.0}});
+      reply->event({{"event", "phase"}, {"phase", "transfer"}, {"t_ms", 11.25}});
+      reply->event({{"event", "progress"}, {"sent", 1048576}, {"total", 2621440}});
+      reply->event({{"event", "end"}, {"migration", Json::parse(record)}});
+      reply->end_events();
+    });
+  }
+  static std::string changed(const std::string& key, const Json& value) {
+    Json record = Json::parse(kRecord);
+    record[key] = value;
+    return record.dump();
+  }
+};
+
+TEST_F(CliMigrateTest, TellsEachPhaseAndWhatItTook) {
+  migration(kRecord);
+  const auto run = dvs({"migrate", "DC0/11", "--to", "n2", "--timeout", "2.5"});
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_EQ(run.out,
+            "      0.0 ms  preflight\n"
+            "     11.2 ms  transfer\n"
+            "DC0/11 runs on n2 now: migration m-17 took 34.5 ms, frozen for 12.0 ms.\n"
+            "  preflight        1.0 ms\n"
+            "  freeze           0.3 ms\n"
+            "  dump            10.0 ms\n"
+            "  transfer         8.0 ms\n"
+            "  restore         11.2 ms\n"
+            "  decide           1.5 ms\n"
+            "  finish           2.5 ms\n"
+            "  total           34.5 ms\n"
+            "  frozen          12.0 ms\n"
+            "  image           2.5 MiB\n");
+  EXPECT_EQ(request_.body, Json::parse(R"({"dc": "DC0", "endpoint": 11, "target": "n2",
+                                           "timeout_ms": 2500})"));
+}
+
+TEST_F(CliMigrateTest, JsonIsTheEvents) {
+  migration(kRecord);
+  const auto run = dvs({"migrate", "DC0/11", "--to", "n2", "--json"});
+  EXPECT_EQ(run.status, 0);
+  std::istringstream lines(run.out);
+  std::vector<std::string> events;
+  for (std::string line; std::getline(lines, line);) {
+    events.push_back(Json::parse(line).at("event").get<std::string>());
+  }
+  EXPECT_EQ(events, (std::vector<std::string>{"phase", "phase", "progress", "end"}));
+}
+
+TEST_F(CliMigrateTest, OnATerminalOneLineIsRedrawn) {
+  migration(kRecord);
+  int master = -1, slave = -1;
+  ASSERT_EQ(::openpty(&master, &slave, nullptr, nullptr, nullptr), 0);
+  const UniqueFd master_fd(master);
+  UniqueFd slave_fd(slave);
+  ChildOptions options;
+  options.argv = {std::string(::getenv("DVS_BUILD_DIR")) + "/bin/dvs", "migrate", "DC0/11", "--to",
+                  "n2"};
+  options.env = {"DVS_SOCKET=" + socket_};
+  options.stdout_fd = slave;
+  options.timeout = std::chrono::seconds(30);
+  const auto result = run_child_blocking(options);
+  ASSERT_TRUE(result.ok() && result->ok());
+  slave_fd.reset();
+  char text[4096] = {};
+  std::string out;
+  for (ssize_t n; (n = ::read(master, text, sizeof(text))) > 0;) out.append(text, size_t(n));
+  EXPECT_NE(out.find("\r\033[KDC0/11 -> n2  11.2 ms  transfer  1.0 MiB of 2.5 MiB"),
+            std::string::npos)
+      << out;
+  EXPECT_NE(out.find("\r\033[KDC0/11 runs on n2 now"), std::string::npos) << out;
+}
+
+TEST_F(CliMigrateTest, ARollbackExitsWith4) {
+  Json record = Json::parse(changed("state", "rolledback"));
+  record["reason"] = "n2 has no room: 1 MiB free on /run";
+  migration(record.dump());
+  const auto run = dvs({"migrate", "DC0/11", "--to", "n2"});
+  EXPECT_EQ(run.status, 4);
+  EXPECT_EQ(run.err,
+            "dvs: DC0/11 was not migrated to n2: n2 has no room: 1 MiB free on /run. "
+            "It runs on n1 as before (migration m-17, rolled back).\n");
+}
+
+TEST_F(CliMigrateTest, ARefusalExitsWith3) {
+  refuse("POST", "/v1/migrations",
+         Error(Code::kInvalid, "node 'n9' is not part of DC0 (its nodes: n1, n2, n3)"));
+  const auto run = dvs({"migrate", "DC0/11", "--to", "n9"});
+  EXPECT_EQ(run.status, 3);
+  EXPECT_EQ(run.out, "");
+  EXPECT_EQ(run.err,
+            "dvs: cannot migrate DC0/11: node 'n9' is not part of DC0 (its nodes: n1, n2, n3)\n");
+}
+
+TEST_F(CliMigrateTest, AnUnfinishedOrUnreadableRecordExitsWith5) {
+  migration(changed("state", "active"));
+  const auto run = dvs({"migrate", "DC0/11", "--to", "n2"});
+  EXPECT_EQ(run.status, 5);
+  EXPECT_NE(run.err.find("`dvs migration show m-17`"), std::string::npos) << run.err;
+  migration("7");
+  EXPECT_EQ(dvs({"migrate", "DC0/11", "--to", "n2"}).status, 5);
+}
+
+TEST_F(CliMigrateTest, ADaemonThatDiesInTheMiddleExitsWith5) {
+  handle("POST", "/v1/migrations", [this](HttpRequest, Reply reply) {
+    reply->event({{"event", "phase"}, {"phase", "freeze"}, {"t_ms", 1.0}});
+    boost::asio::post(executor_, [reply] {});  // dropped in the middle of the stream
+  });
+  const auto run = dvs({"migrate", "DC0/11", "--to", "n2"});
+  EXPECT_EQ(run.status, 5);
+  EXPECT_NE(run.err.find("the outcome is unknown"), std::string::npos) << run.err;
+  EXPECT_NE(run.err.find("`dvs migration ls`"), std::string::npos) << run.err;
+}
+
+TEST_F(CliMigrateTest, AFailureInTheMiddleExitsWith5) {
+  handle("POST", "/v1/migrations", [](HttpRequest, Reply reply) {
+    reply->event({{"event", "phase"}, {"phase", "decide"}, {"t_ms", 30.0}});
+    reply->fail(Error(Code::kUnavailable, "etcd does not answer"));
+  });
+  const auto run = dvs({"migrate", "DC0/11", "--to", "n2"});
+  EXPECT_EQ(run.status, 5);
+  EXPECT_NE(run.err.find("etcd does not answer"), std::string::npos) << run.err;
+}
+
+TEST_F(CliMigrateTest, MigrationsAreListedAndShown) {
+  answer("GET", "/v1/migrations", std::string(R"({"migrations": [)") + kRecord + "]}");
+  EXPECT_EQ(dvs({"migration", "ls"}).out,
+            "ID    STARTED              DC   ENDPOINTS  SOURCE  TARGET  STATE      TOTAL    FROZEN"
+            "   REASON\n"
+            "m-17  2023-11-14 22:13:20  DC0  11         n1      n2      committed  34.5 ms  12.0 ms"
+            "  -\n");
+  answer("GET", "/v1/migrations/{}", kRecord);
+  const auto run = dvs({"migration", "show", "m-17"});
+  EXPECT_EQ(run.status, 0);
+  EXPECT_EQ(request_.params, (std::vector<std::string>{"m-17"}));
+  EXPECT_NE(run.out.find("State        committed\n"), std::string::npos) << run.out;
+  EXPECT_NE(run.out.find("Started      2023-11-14 22:13:20\n"), std::string::npos) << run.out;
+  EXPECT_NE(run.out.find("  restore         11.2 ms\n"), std::string::npos) << run.out;
+}
+
+}  // namespace
+}  // namespace dvs::cli
