@@ -31,6 +31,8 @@ class CliTest : public ::testing::Test {
     char name[] = "/tmp/dvs-cli-test-XXXXXX";
     dir_ = ::mkdtemp(name);
     socket_ = dir_ + "/dvsd.sock";
+    const char* build = ::getenv("DVS_BUILD_DIR");
+    bin_dir_ = std::string(build != nullptr ? build : ".") + "/bin";
     server_ = std::move(*open_http_server(executor_, socket_));
     thread_ = std::thread([this] { executor_.run(); });
   }
@@ -79,12 +81,11 @@ class CliTest : public ::testing::Test {
 
   // Runs `dvs ARGS...`; $DVS_SOCKET is the fake dvsd's unless `env` says otherwise.
   Outcome dvs(std::vector<std::string> args, std::vector<std::string> env = {}) {
-    const char* build = ::getenv("DVS_BUILD_DIR");
     const std::string out = dir_ + "/out", err = dir_ + "/err";
     const UniqueFd out_fd(::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     const UniqueFd err_fd(::open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     ChildOptions options;
-    options.argv = {std::string(build != nullptr ? build : ".") + "/bin/dvs"};
+    options.argv = {bin_dir_ + "/dvs"};
     options.argv.insert(options.argv.end(), args.begin(), args.end());
     options.env = std::move(env);  // of two values for one name the first counts
     for (const auto& other :
@@ -109,6 +110,7 @@ class CliTest : public ::testing::Test {
   boost::asio::executor_work_guard<Executor::executor_type> work_;
   std::thread thread_;
   std::string dir_, socket_;
+  std::string bin_dir_;  // of the dvs to run
   std::unique_ptr<HttpServer> server_;
   std::map<std::string, HttpHandler> handlers_;
   HttpRequest request_;  // the last one that a handler got

@@ -73,8 +73,7 @@ TEST_F(CliMigrateTest, OnATerminalOneLineIsRedrawn) {
   const UniqueFd master_fd(master);
   UniqueFd slave_fd(slave);
   ChildOptions options;
-  options.argv = {std::string(::getenv("DVS_BUILD_DIR")) + "/bin/dvs", "migrate", "DC0/11", "--to",
-                  "n2"};
+  options.argv = {bin_dir_ + "/dvs", "migrate", "DC0/11", "--to", "n2"};
   options.env = {"DVS_SOCKET=" + socket_};
   options.stdout_fd = slave;
   options.timeout = std::chrono::seconds(30);

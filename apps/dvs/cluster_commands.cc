@@ -39,7 +39,8 @@ int up(Cli& cli, local::UpOptions options) {
 int down(Cli& cli) {
   const auto ended = local::down(cluster_dir());
   if (!ended.ok()) return cli.fail("end the cluster", ended.error(), exit_status_of(ended.error()));
-  if (cli.json) print_json(Json::object());
+  if (cli.json) return print_json(Json::object()), kDone;
+  std::printf("No cluster runs in %s any more.\n", cluster_dir().c_str());
   return kDone;
 }
 
