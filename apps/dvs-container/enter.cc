@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "birth.h"
 #include "commands.h"
 #include "inside.h"
 
@@ -31,12 +32,12 @@ void die_with(const UniqueFd& helper) {
   if (::poll(&ended, 1, 0) > 0) ::_exit(kCannotEnter);
 }
 
-[[noreturn]] void become_command(const Options& options, const UniqueFd& helper,
-                                 const sigset_t& mask) {
+[[noreturn]] void become_command(const Options& options, const BirthGroups& groups,
+                                 const UniqueFd& helper, const sigset_t& mask) {
   die_with(helper);
-  if (auto kept = keep_pid_counter(options.pids); !kept) {
-    ::_exit(fail(kCannotEnter, kept.error().message()));
-  }
+  auto ready = groups.join();
+  if (ready) ready = keep_pid_counter(options.pids);
+  if (!ready) ::_exit(fail(kCannotEnter, ready.error().message()));
   ::sigprocmask(SIG_SETMASK, &mask, nullptr);
   ::execvp(options.command[0], options.command);
   const int error = errno;
@@ -71,13 +72,15 @@ int run_enter(const Options& options) {
 
   auto helper = open_process(::getpid());
   if (!helper) return fail(kCannotEnter, helper.error().message());
+  auto groups = BirthGroups::open(options.cgroups);
+  if (!groups) return fail(kCannotEnter, groups.error().message());
   if (auto entered = enter_container(options); !entered) {
     return fail(kCannotEnter, entered.error().message());
   }
-  const pid_t child = ::fork();
-  if (child < 0) return fail(kCannotEnter, std::strerror(errno));
-  if (child == 0) become_command(options, *helper, mask);
-  return wait_for(child, signals);
+  auto child = groups->fork();
+  if (!child) return fail(kCannotEnter, child.error().message());
+  if (*child == 0) become_command(options, *groups, *helper, mask);
+  return wait_for(*child, signals);
 }
 
 }  // namespace dvs::helper

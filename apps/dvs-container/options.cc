@@ -27,6 +27,10 @@ bool set_option(Options& options, std::string_view name, std::string_view value)
   if (name == "--pids") return parse(value, options.pids);
   if (name == "--monotonic-offset") return parse(value, options.monotonic_offset_ns);
   if (name == "--init") return parse(value, options.init) && options.init > 0;
+  if (name == "--cgroup") {
+    options.cgroups.emplace_back(value);
+    return true;
+  }
   if (name == "--start") return parse(value, options.init_start_time);
   return false;
 }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 
@@ -18,12 +19,13 @@ struct PidRange {
 };
 
 struct Options {
-  std::string dir;                  // --dir: the DC's directory on the node (init)
-  PidRange pids;                    // --pids FIRST:LAST
-  int64_t monotonic_offset_ns = 0;  // --monotonic-offset (init)
-  pid_t init = 0;                   // --init: the container's first process (enter, run)
-  uint64_t init_start_time = 0;     // --start: its start time, against reused ids; 0: not checked
-  char** command = nullptr;         // after "--" (enter); ends with a null pointer
+  std::string dir;                   // --dir: the DC's directory on the node (init)
+  PidRange pids;                     // --pids FIRST:LAST
+  int64_t monotonic_offset_ns = 0;   // --monotonic-offset (init)
+  pid_t init = 0;                    // --init: the container's first process (enter, run)
+  uint64_t init_start_time = 0;      // --start: its start time, against reused ids; 0: not checked
+  std::vector<std::string> cgroups;  // --cgroup: a cgroup.procs file; repeatable (enter)
+  char** command = nullptr;          // after "--" (enter); ends with a null pointer
 };
 
 // `arguments`: what follows the subcommand, null-terminated.

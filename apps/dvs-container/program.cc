@@ -66,10 +66,8 @@ void reset_signals() {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-Status prepare(const Program& program, const std::vector<UniqueFd>& cgroups) {
-  for (const auto& cgroup : cgroups) {
-    if (::write(cgroup.get(), "0", 1) != 1) return errno_error("cannot join the cgroup");
-  }
+Status prepare(const Program& program, const BirthGroups& groups) {
+  DVS_TRY(groups.join());
   if (::setsid() < 0) return errno_error("cannot create a session");
   ::umask(022);
   DVS_TRY(open_stdio(program.log));
@@ -95,9 +93,8 @@ Error exec_program(Program& program) {
 
 // Tells the helper its id inside (the kernel adds the one outside), then waits for the word. The
 // control socket, closed by exec, tells how that went.
-[[noreturn]] void become_program(Program& program, const std::vector<UniqueFd>& cgroups,
-                                 int control) {
-  if (auto prepared = prepare(program, cgroups); !prepared) {
+[[noreturn]] void become_program(Program& program, const BirthGroups& groups, int control) {
+  if (auto prepared = prepare(program, groups); !prepared) {
     write_line(control, error_line(prepared.error()));
     ::_exit(127);
   }
@@ -131,13 +128,12 @@ Result<Program> read_program(int fd) {
   return program;
 }
 
-Status fork_program(const Options& options, Program& program, const std::vector<UniqueFd>& cgroups,
+Status fork_program(const Options& options, Program& program, const BirthGroups& groups,
                     int control) {
   DVS_TRY(keep_pid_counter(options.pids));
   for (int attempt = 0; attempt < 2; ++attempt) {
-    const pid_t pid = ::fork();
-    if (pid < 0) return errno_error("cannot create a process");
-    if (pid == 0 && options.pids.contains(::getpid())) become_program(program, cgroups, control);
+    DVS_ASSIGN(const pid_t pid, groups.fork());
+    if (pid == 0 && options.pids.contains(::getpid())) become_program(program, groups, control);
     if (pid == 0) ::_exit(127);
     if (options.pids.contains(pid)) return {};
     ::waitpid(pid, nullptr, 0);

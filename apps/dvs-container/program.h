@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "base/unique_fd.h"
+#include "birth.h"
 #include "options.h"
 
 namespace dvs::helper {
@@ -23,14 +23,14 @@ constexpr char kGo = 'g';
 Result<Program> read_program(int fd);
 
 // Creates the program's process: in a new session, with its own stdio and nothing else, in the
-// cgroups whose cgroup.procs files are given. Over `control`, a SOCK_SEQPACKET socket that exec
+// groups. Over `control`, a SOCK_SEQPACKET socket that exec
 // closes, it sends {"dc_pid": N} or an error, waits for kGo (else it ends) and execs; if that fails
 // it sends the error and ends.
 //
 // To be called in a process born inside that ends at once afterwards, so that the program's parent
 // becomes the container's first process. An id outside the node's range may belong to another
 // node: such a process is given up, and a second one made from the start of the range.
-Status fork_program(const Options& options, Program& program, const std::vector<UniqueFd>& cgroups,
+Status fork_program(const Options& options, Program& program, const BirthGroups& groups,
                     int control);
 
 }  // namespace dvs::helper

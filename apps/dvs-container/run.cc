@@ -38,15 +38,6 @@ Result<Control> open_control() {
   return control;
 }
 
-Result<std::vector<UniqueFd>> open_cgroups(const std::vector<std::string>& files) {
-  std::vector<UniqueFd> fds;
-  for (const auto& file : files) {
-    fds.emplace_back(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
-    if (!fds.back().valid()) return errno_error("cannot open " + file);
-  }
-  return fds;
-}
-
 struct Message {
   std::string text;    // empty: end of file
   pid_t host_pid = 0;  // the sender, as this process sees it
@@ -117,12 +108,12 @@ Result<Process> await_process(const UniqueFd& control) {
 
 // Creates it, by way of a parent that is gone when this returns.
 Status create_process(const Options& options, Program& program, const Control& control) {
-  DVS_ASSIGN(const auto cgroups, open_cgroups(program.cgroups));
+  DVS_ASSIGN(const BirthGroups groups, BirthGroups::open(program.cgroups));
   DVS_TRY(enter_container(options));
   const pid_t parent = ::fork();
   if (parent < 0) return errno_error("cannot create a process");
   if (parent == 0) {
-    auto forked = fork_program(options, program, cgroups, control.program.get());
+    auto forked = fork_program(options, program, groups, control.program.get());
     if (!forked) write_line(control.program.get(), error_line(forked.error()));
     ::_exit(0);
   }

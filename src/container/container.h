@@ -59,7 +59,9 @@ class Container {
   // stdio, other descriptors and environment as given): {".../dvs-container", "enter", "--init",
   // "PID", ..., "--"}. The program's exit status is passed on, 128 + N for signal N; 125: the
   // container cannot be entered, 126 and 127: the program cannot be started, does not exist. The
-  // program gets SIGTERM, SIGINT, SIGHUP, SIGQUIT sent to the helper and is killed with it.
+  // program can be born in cgroups: insert {"--cgroup", FILE} (cgroup.procs, as dvsd sees it)
+  // before the last element; writing its pid there afterwards may block for 16 ms. The program
+  // gets SIGTERM, SIGINT, SIGHUP, SIGQUIT sent to the helper and is killed with it.
   virtual std::vector<std::string> enter_prefix() const = 0;
 
   // Starts a program: new session, stdin /dev/null opened inside, its parent is the container's
