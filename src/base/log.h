@@ -3,6 +3,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include "base/result.h"
+
 namespace dvs::log {
 
 using spdlog::debug;
@@ -13,5 +15,10 @@ using spdlog::warn;
 
 // Once, early in main(): lines go to stderr as "time level [name] text".
 void init(const char* name);
+
+// For clean-up that nothing depends on: a failure is worth a line and no more.
+inline void if_failed(const Status& status) {
+  if (!status.ok()) warn("{}", status.error().message());
+}
 
 }  // namespace dvs::log

@@ -1,0 +1,127 @@
+// dvsd: the daemon of a node. Builds the services and the conductor, and runs the event loop.
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+
+#include "base/log.h"
+#include "node/conductor.h"
+
+namespace {
+
+using dvs::Error;
+using dvs::Result;
+
+struct Options {
+  dvs::NodeConfig node;
+  std::string listen;
+  std::vector<std::string> etcd;
+  std::string socket = "/run/dvs/dvsd.sock";
+  std::string criu;
+};
+
+std::string beside_me(const std::string& program) {
+  std::error_code ec;
+  const auto me = std::filesystem::read_symlink("/proc/self/exe", ec);
+  return (me.parent_path() / program).string();
+}
+
+// The engine's program: as asked for, else a criu in PATH that open_criu() accepts, else what
+// scripts/setup installs.
+Result<std::unique_ptr<dvs::Engine>> find_engine(dvs::Executor& executor, const std::string& asked) {
+  if (!asked.empty()) return dvs::open_criu(executor, {asked});
+  auto installed = dvs::open_criu(executor, {"/usr/local/lib/dvs/criu/criu"});
+  if (installed.ok()) return installed;
+  auto system = dvs::open_criu(executor, {"criu"});
+  if (system.ok()) return system;
+  return installed.error();
+}
+
+int fail(const Error& error) {
+  std::cerr << "dvsd: " << error.message() << "\n";
+  return 1;
+}
+
+void add_options(CLI::App& app, Options& options) {
+  app.add_option("--name", options.node.name, "name of this node, unique in the cluster")->required();
+  app.add_option("--cluster", options.node.cluster, "name of the cluster")->required();
+  app.add_option("--listen", options.listen, "ADDRESS:PORT for links; other nodes connect here")
+      ->required();
+  app.add_option("--etcd", options.etcd, "URLs of etcd, e.g. http://10.0.0.1:2379")
+      ->required()
+      ->delimiter(',');
+  app.add_option("--run-dir", options.node.run_dir, "where this node keeps its state (a tmpfs)")
+      ->capture_default_str();
+  app.add_option("--socket", options.socket, "unix socket of the API")->capture_default_str();
+  app.add_option("--criu", options.criu, "path of criu >= 4.2")->envname("DVS_CRIU");
+  app.add_flag("--faults", options.node.faults, "allow fault points to be armed (tests only)");
+  app.footer("Example:\n  dvsd --name n1 --cluster lab --listen 10.0.0.1:7000 --etcd "
+             "http://10.0.0.9:2379");
+}
+
+Result<bool> split_listen(Options& options) {
+  const size_t colon = options.listen.rfind(':');
+  const Error bad(dvs::Code::kInvalid, "--listen takes ADDRESS:PORT, not '" + options.listen + "'");
+  if (colon == std::string::npos) return bad;
+  options.node.listen_address = options.listen.substr(0, colon);
+  const std::string port = options.listen.substr(colon + 1);
+  char* end = nullptr;
+  const long number = std::strtol(port.c_str(), &end, 10);
+  if (port.empty() || *end != 0 || number < 0 || number > 65535) return bad;
+  options.node.listen_port = static_cast<uint16_t>(number);
+  if (!dvs::is_name(options.node.name)) {
+    return Error(dvs::Code::kInvalid, "--name: 1 to 15 letters, digits, '-' or '_'");
+  }
+  return true;
+}
+
+int run(Options options) {
+  if (auto valid = split_listen(options); !valid.ok()) return fail(valid.error());
+  if (geteuid() != 0) {
+    return fail(Error(dvs::Code::kDenied, "needs root: it creates namespaces and cgroups"));
+  }
+  options.node.container_helper = beside_me("dvs-container");
+  dvs::Executor executor(1);
+  auto store = dvs::open_etcd(executor, {options.etcd});
+  if (!store.ok()) return fail(store.error());
+  auto engine = find_engine(executor, options.criu);
+  if (!engine.ok()) return fail(engine.error().context("run scripts/setup or dvs check"));
+  auto cgroups = dvs::Cgroups::detect();
+  if (!cgroups.ok()) return fail(cgroups.error());
+
+  boost::asio::signal_set signals(executor, SIGINT, SIGTERM);
+  signals.async_wait([&](const boost::system::error_code&, int) { executor.stop(); });
+  dvs::Conductor conductor(executor, options.node, **store, **engine, *cgroups);
+  std::unique_ptr<dvs::HttpServer> server;
+  int status = 0;
+  conductor.start([&](Result<bool> started) {
+    auto opened = started.ok() ? dvs::open_http_server(executor, options.socket)
+                               : Result<std::unique_ptr<dvs::HttpServer>>(started.error());
+    if (!opened.ok()) {
+      status = fail(opened.error());
+      executor.stop();
+      return;
+    }
+    server = std::move(*opened);
+    conductor.add_routes(*server);
+    dvs::log::info("node {} of cluster {} is up", options.node.name, options.node.cluster);
+  });
+  executor.run();
+  return status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  dvs::log::init("dvsd");
+  ::signal(SIGPIPE, SIG_IGN);
+  Options options;
+  CLI::App app("The daemon of a DVS node");
+  add_options(app, options);
+  CLI11_PARSE(app, argc, argv);
+  return run(std::move(options));
+}

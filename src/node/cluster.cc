@@ -1,0 +1,204 @@
+#include "node/cluster.h"
+
+#include <boost/asio/post.hpp>
+#include <charconv>
+
+#include "base/log.h"
+
+namespace dvs {
+namespace {
+
+// Splits "a/b/c" at the first slash.
+std::pair<std::string, std::string> split(const std::string& path) {
+  const size_t slash = path.find('/');
+  if (slash == std::string::npos) return {path, {}};
+  return {path.substr(0, slash), path.substr(slash + 1)};
+}
+
+std::optional<uint32_t> to_number(const std::string& text) {
+  uint32_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+// Keeps `map[key]` in step with a record; a record that makes no sense is logged and left out.
+template <typename Map, typename Parse>
+void keep(Map& map, const std::string& key, const KeyValue& kv, bool deleted, Parse parse) {
+  if (deleted) {
+    map.erase(key);
+    return;
+  }
+  if (auto record = parse(kv.value); record.ok()) {
+    map[key] = std::move(*record);
+  } else {
+    log::warn("ignoring {}: {}", kv.key, record.error().message());
+  }
+}
+
+template <typename Map, typename Key>
+auto* find_in(Map& map, const Key& key) {
+  auto found = map.find(key);
+  return found == map.end() ? nullptr : &found->second;
+}
+
+}  // namespace
+
+Cluster::Cluster(Executor& executor, Store& store, const std::string& name)
+    : executor_(executor), store_(store), keys_(name), retry_(executor) {}
+
+void Cluster::load(Done<bool> done) {
+  store_.range(keys_.prefix(), [this, done](Result<RangeResult> result) {
+    if (!result.ok()) return done(result.error());
+    revision_ = result->revision;
+    for (const KeyValue& kv : result->items) apply(kv, false);
+    done(true);
+  });
+}
+
+void Cluster::follow(Listener& listener) {
+  listener_ = &listener;
+  watch();
+}
+
+void Cluster::watch() {
+  watch_ = store_.watch(
+      keys_.prefix(), revision_,
+      [this](int64_t revision, std::vector<WatchEvent> events) {
+        revision_ = revision;
+        for (const WatchEvent& event : events) {
+          apply(event.kv, event.what == WatchEvent::What::kDelete);
+        }
+      },
+      [this](Error error) {
+        log::warn("lost track of the directory ({}); reading it again", error.message());
+        boost::asio::post(executor_, [this] { resync(); });
+      });
+}
+
+// Reads everything and applies the difference, as if it had been watched.
+void Cluster::resync() {
+  watch_.reset();
+  store_.range(keys_.prefix(), [this](Result<RangeResult> result) {
+    if (!result.ok()) {
+      retry_.expires_after(std::chrono::milliseconds(500));
+      retry_.async_wait([this](const boost::system::error_code& ec) {
+        if (!ec) resync();
+      });
+      return;
+    }
+    revision_ = result->revision;
+    auto before = raw_;
+    for (const KeyValue& kv : result->items) before.erase(kv.key);
+    for (const auto& [key, kv] : before) apply(kv, true);
+    for (const KeyValue& kv : result->items) apply(kv, false);
+    watch();
+  });
+}
+
+void Cluster::apply(const KeyValue& kv, bool deleted) {
+  if (kv.key.compare(0, keys_.prefix().size(), keys_.prefix()) != 0) return;
+  if (deleted) raw_.erase(kv.key); else raw_[kv.key] = kv;
+  const auto [kind, rest] = split(kv.key.substr(keys_.prefix().size()));
+  if (kind == "members") {
+    apply_member(rest, kv, deleted);
+  } else if (kind == "nodes") {
+    keep(nodes_, rest, kv, deleted, node_record);
+    if (listener_ != nullptr) listener_->on_node(rest);
+  } else if (kind == "dcs") {
+    keep(dcs_, rest, kv, deleted, dc_record);
+    if (listener_ != nullptr) listener_->on_dc(rest);
+  } else if (kind == "parts") {
+    const auto [dc, node] = split(rest);
+    keep(parts_[dc], node, kv, deleted, part_record);
+    if (listener_ != nullptr) listener_->on_part(dc, node);
+  } else if (kind == "endpoints") {
+    apply_endpoint(rest, kv, deleted);
+  } else if (kind == "migrations") {
+    apply_migration(rest, kv, deleted);
+  } else if (kind == "locks") {
+    if (deleted) locks_.erase(rest); else locks_[rest] = kv.value;
+  }
+}
+
+void Cluster::apply_member(const std::string& name, const KeyValue& kv, bool deleted) {
+  keep(members_, name, kv, deleted, [](const std::string& text) -> Result<NodeId> {
+    DVS_ASSIGN(Json json, parse_json(text));
+    return json_get<uint16_t>(json, "id");
+  });
+  if (listener_ != nullptr) listener_->on_node(name);
+}
+
+void Cluster::apply_endpoint(const std::string& rest, const KeyValue& kv, bool deleted) {
+  const auto [dc, number] = split(rest);
+  const auto slot = to_number(number);
+  if (!slot.has_value()) return;
+  auto& entries = endpoints_[dc];
+  if (deleted) {
+    entries.erase(*slot);
+  } else if (auto record = endpoint_record(kv.value); record.ok()) {
+    auto& entry = entries[*slot];
+    if (entry.revision > kv.mod_revision) return;  // booked ahead
+    record->slot = *slot;
+    entry = {std::move(*record), static_cast<uint64_t>(kv.create_revision), kv.mod_revision};
+  } else {
+    log::warn("ignoring {}: {}", kv.key, record.error().message());
+    return;
+  }
+  if (listener_ != nullptr) listener_->on_endpoint(dc, *slot);
+}
+
+void Cluster::book_endpoint(const std::string& dc, const EndpointRecord& record,
+                            uint64_t incarnation, int64_t revision) {
+  endpoints_[dc][record.slot] = {record, incarnation, revision};
+}
+
+void Cluster::apply_migration(const std::string& id, const KeyValue& kv, bool deleted) {
+  if (deleted) {
+    migrations_.erase(id);
+  } else if (auto record = migration_record(kv.value); record.ok()) {
+    migrations_[id] = {std::move(*record), static_cast<uint64_t>(kv.create_revision),
+                       kv.mod_revision};
+  } else {
+    log::warn("ignoring {}: {}", kv.key, record.error().message());
+    return;
+  }
+  if (listener_ != nullptr) listener_->on_migration(id);
+}
+
+const std::map<std::string, PartRecord>& Cluster::parts(const std::string& dc) const {
+  static const std::map<std::string, PartRecord> kNone;
+  const auto* found = find_in(parts_, dc);
+  return found == nullptr ? kNone : *found;
+}
+
+const std::map<uint32_t, Cluster::EndpointEntry>& Cluster::endpoints(const std::string& dc) const {
+  static const std::map<uint32_t, EndpointEntry> kNone;
+  const auto* found = find_in(endpoints_, dc);
+  return found == nullptr ? kNone : *found;
+}
+
+const NodeRecord* Cluster::node(const std::string& name) const { return find_in(nodes_, name); }
+const DcRecord* Cluster::dc(const std::string& name) const { return find_in(dcs_, name); }
+const Cluster::MigrationEntry* Cluster::migration(const std::string& id) const {
+  return find_in(migrations_, id);
+}
+
+const Cluster::EndpointEntry* Cluster::endpoint(const std::string& dc, uint32_t slot) const {
+  return find_in(endpoints(dc), slot);
+}
+
+std::optional<std::string> Cluster::name_of(NodeId id) const {
+  for (const auto& [name, member] : members_) {
+    if (member == id) return name;
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> Cluster::lock_of(const std::string& dc, const std::string& task) const {
+  const auto* found = find_in(locks_, dc + "/" + task);
+  if (found == nullptr) return std::nullopt;
+  return *found;
+}
+
+}  // namespace dvs

@@ -1,0 +1,89 @@
+// The cluster as this node knows it: the directory's records, kept up to date by a watch. Reading is
+// immediate; changing goes through the Store. One thread.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "directory/records.h"
+#include "directory/store.h"
+
+namespace dvs {
+
+class Cluster {
+ public:
+  template <typename Record>
+  struct Entry {
+    Record record;
+    uint64_t incarnation = 0;  // revision that created it
+    int64_t revision = 0;      // of the last change
+  };
+  using EndpointEntry = Entry<EndpointRecord>;
+  using MigrationEntry = Entry<MigrationRecord>;
+
+  // Told after the change is in the maps below; of one transaction, in the order of its changes.
+  // May be told of something that did not change (after a resynchronisation).
+  class Listener {
+   public:
+    virtual ~Listener() = default;
+    virtual void on_node(const std::string& name) = 0;
+    virtual void on_dc(const std::string& name) = 0;
+    virtual void on_part(const std::string& dc, const std::string& node) = 0;
+    virtual void on_endpoint(const std::string& dc, uint32_t slot) = 0;
+    virtual void on_migration(const std::string& id) = 0;
+  };
+
+  Cluster(Executor& executor, Store& store, const std::string& name);
+
+  // Reads everything; then the maps are filled, and from follow() on the listener is told of
+  // changes.
+  void load(Done<bool> done);
+  void follow(Listener& listener);
+
+  const Keys& keys() const { return keys_; }
+  const std::map<std::string, NodeId>& members() const { return members_; }
+  const std::map<std::string, NodeRecord>& nodes() const { return nodes_; }
+  const std::map<std::string, DcRecord>& dcs() const { return dcs_; }
+  const std::map<std::string, PartRecord>& parts(const std::string& dc) const;
+  const std::map<uint32_t, EndpointEntry>& endpoints(const std::string& dc) const;
+  const std::map<std::string, MigrationEntry>& migrations() const { return migrations_; }
+
+  const NodeRecord* node(const std::string& name) const;
+  const DcRecord* dc(const std::string& name) const;
+  const EndpointEntry* endpoint(const std::string& dc, uint32_t slot) const;
+  const MigrationEntry* migration(const std::string& id) const;
+  std::optional<std::string> name_of(NodeId id) const;  // of a member
+  std::optional<std::string> lock_of(const std::string& dc, const std::string& task) const;
+
+  // Books the result of an own transaction ahead of the watch, so that what follows sees it.
+  void book_endpoint(const std::string& dc, const EndpointRecord& record, uint64_t incarnation,
+                     int64_t revision);
+
+ private:
+  void watch();
+  void resync();
+  void apply(const KeyValue& kv, bool deleted);
+  void apply_member(const std::string& name, const KeyValue& kv, bool deleted);
+  void apply_endpoint(const std::string& rest, const KeyValue& kv, bool deleted);
+  void apply_migration(const std::string& id, const KeyValue& kv, bool deleted);
+
+  Executor& executor_;
+  Store& store_;
+  Keys keys_;
+  Listener* listener_ = nullptr;
+  std::unique_ptr<Store::Watch> watch_;
+  boost::asio::steady_timer retry_;
+  int64_t revision_ = 0;
+  std::map<std::string, KeyValue> raw_;  // everything, to find out what a resync deletes
+  std::map<std::string, NodeId> members_;
+  std::map<std::string, NodeRecord> nodes_;
+  std::map<std::string, DcRecord> dcs_;
+  std::map<std::string, std::map<std::string, PartRecord>> parts_;
+  std::map<std::string, std::map<uint32_t, EndpointEntry>> endpoints_;
+  std::map<std::string, MigrationEntry> migrations_;
+  std::map<std::string, std::string> locks_;  // "DC/TASK" -> migration id
+};
+
+}  // namespace dvs

@@ -1,0 +1,188 @@
+#include "node/conductor.h"
+
+#include <algorithm>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+namespace dvs {
+
+Conductor::Conductor(Executor& executor, NodeConfig config, Store& store, Engine& engine,
+                     Cgroups cgroups)
+    : faults_(config.faults), cluster_(executor, store, config.cluster),
+      context_{executor, std::move(config), store, cluster_, std::move(cgroups), engine, faults_},
+      lease_timer_(executor) {
+  context_.incarnation = static_cast<uint64_t>(realtime_ns());
+}
+
+Conductor::~Conductor() = default;
+
+void Conductor::start(Done<bool> done) {
+  load([this, done](Result<bool> loaded) {
+    if (!loaded.ok()) return done(loaded.error());
+    for (const auto& [id, entry] : cluster_.migrations()) seen_migrations_[id] = entry.record;
+    for (const auto& [name, node] : cluster_.nodes()) on_node(name);
+    for (const auto& [name, dc] : cluster_.dcs()) on_dc(name);
+    cluster_.follow(*this);
+    done(true);
+  });
+}
+
+Status Conductor::open_links_and_parts() {
+  LinkOptions options;
+  options.cluster = context_.config.cluster;
+  options.node = context_.id;
+  options.name = context_.config.name;
+  options.incarnation = context_.incarnation;
+  options.listen_address = context_.config.listen_address;
+  options.listen_port = context_.config.listen_port;
+  LinkEvents events;
+  events.on_up = [this](NodeId peer) {
+    for (const auto& [name, part] : parts_) part->on_link_up(peer);
+  };
+  events.on_down = [this](NodeId peer, const std::string&) {
+    rpc_->on_down(peer);
+    for (const auto& [name, part] : parts_) part->on_link_down(peer);
+  };
+  events.on_frame = [this](NodeId peer, const wire::Frame& frame) { on_frame(peer, frame); };
+  events.on_writable = [this](NodeId peer) {
+    for (const auto& [name, part] : parts_) part->on_writable(peer);
+  };
+  DVS_ASSIGN(links_, open_links(context_.executor, std::move(options), std::move(events)));
+  context_.links = links_.get();
+  rpc_ = std::make_unique<Rpc>(context_.executor, context_.id);
+  rpc_->use(*links_);
+  context_.rpc = rpc_.get();
+  coordinator_ = std::make_unique<Coordinator>(context_.executor, context_.store, cluster_.keys(),
+                                               static_cast<CoordinatorHost&>(*this),
+                                               context_.config.name);
+  add_services();
+  return {};
+}
+
+void Conductor::on_frame(NodeId peer, const wire::Frame& frame) {
+  if (frame.type == wire::FrameType::kControl) {
+    rpc_->on_frame(peer, frame.body);
+  } else if (frame.type == wire::FrameType::kOperation) {
+    auto operation = wire::decode_operation(frame.body);
+    if (!operation.ok()) return log::warn("node {}: {}", peer, operation.error().message());
+    if (auto part = part_by_id(operation->dcid)) part->on_operation(peer, *operation);
+  } else if (frame.type == wire::FrameType::kImage) {
+    auto id = transfer_id(frame.body);
+    if (!id.ok()) return log::warn("node {}: {}", peer, id.error().message());
+    for (const auto& [name, part] : parts_) part->on_image(*id, frame.body);
+  }
+}
+
+std::shared_ptr<DcPart> Conductor::part(const std::string& dc) const {
+  auto found = parts_.find(dc);
+  return found == parts_.end() ? nullptr : found->second;
+}
+
+std::shared_ptr<DcPart> Conductor::part_by_id(int dcid) const {
+  for (const auto& [name, part] : parts_) {
+    if (part->record().id == dcid) return part;
+  }
+  return nullptr;
+}
+
+std::optional<NodeId> Conductor::id_of(const std::string& node) const {
+  const auto found = cluster_.members().find(node);
+  if (found == cluster_.members().end()) return std::nullopt;
+  return found->second;
+}
+
+void Conductor::call(const std::string& node, const std::string& call, Json args,
+                     Done<Json> done) {
+  const auto id = id_of(node);
+  if (!id.has_value()) {
+    return context_.later([done, node] { done(Error(Code::kNotFound, "there is no node '" + node + "'")); });
+  }
+  rpc_->call(*id, call, std::move(args), std::chrono::seconds(20),
+             [done, node](Result<Json> answer) {
+               if (answer.ok() || answer.error().code() != Code::kUnavailable) return done(answer);
+               done(answer.error().context("node '" + node + "'"));
+             });
+}
+
+// ---- the directory's news ---------------------------------------------------------------------------
+
+void Conductor::on_node(const std::string& name) {
+  if (name != context_.config.name && links_ != nullptr) {
+    const auto id = id_of(name);
+    const NodeRecord* record = cluster_.node(name);
+    if (record != nullptr) {
+      links_->expect(record->id, record->address, record->port);
+    } else if (id.has_value()) {
+      links_->forget(*id);
+    }
+  }
+  for (const auto& [dc, part] : parts_) part->update_nodes();
+}
+
+void Conductor::on_dc(const std::string& name) {
+  const DcRecord* record = cluster_.dc(name);
+  const bool mine = record != nullptr && std::find(record->nodes.begin(), record->nodes.end(),
+                                                   context_.config.name) != record->nodes.end();
+  auto existing = part(name);
+  if (mine && existing == nullptr) {
+    open_part(*record);
+  } else if (mine) {
+    existing->update_record(*record);
+  } else if (existing != nullptr) {
+    parts_.erase(name);
+    existing->destroy([this, existing, name](Result<bool> destroyed) {
+      if (!destroyed.ok()) log::error("DC {}: {}", name, destroyed.error().message());
+      context_.store.txn({}, {Change::remove(cluster_.keys().part(name, context_.config.name))},
+                         [](Result<TxnResult>) {});
+    });
+  }
+}
+
+void Conductor::open_part(const DcRecord& record) {
+  if (!opening_.insert(record.name).second) return;
+  DcPart::open(context_, record, [this, name = record.name](Result<std::shared_ptr<DcPart>> opened) {
+    opening_.erase(name);
+    if (!opened.ok()) {
+      log::error("DC {}: {}", name, opened.error().message());
+      return publish_part(name, {false, opened.error().message()});
+    }
+    parts_[name] = *opened;
+    publish_part(name, {true, ""});
+    (*opened)->update_nodes();
+    for (const auto& [slot, entry] : cluster_.endpoints(name)) (*opened)->place(slot);
+    on_dc(name);  // it may have changed meanwhile
+  });
+}
+
+void Conductor::publish_part(const std::string& dc, const PartRecord& record) {
+  context_.store.txn({}, {Change::put(cluster_.keys().part(dc, context_.config.name),
+                                      to_json(record).dump(), context_.lease)},
+                     [dc](Result<TxnResult> result) {
+                       if (!result.ok()) log::error("DC {}: {}", dc, result.error().message());
+                     });
+}
+
+void Conductor::on_part(const std::string&, const std::string&) {}
+
+void Conductor::on_endpoint(const std::string& dc, uint32_t slot) {
+  if (auto existing = part(dc)) existing->place(slot);
+}
+
+void Conductor::on_migration(const std::string& id) {
+  const auto* entry = cluster_.migration(id);
+  if (entry == nullptr) {
+    seen_migrations_.erase(id);
+    return;
+  }
+  const auto before = seen_migrations_.find(id);
+  const bool known = before != seen_migrations_.end();
+  const MigrationRecord previous = known ? before->second : MigrationRecord{};
+  seen_migrations_[id] = entry->record;
+  coordinator_->on_record(entry->record, entry->revision);
+  if (auto existing = part(entry->record.dc)) {
+    existing->on_migration(entry->record, known ? &previous : nullptr);
+  }
+}
+
+}  // namespace dvs

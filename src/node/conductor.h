@@ -1,0 +1,103 @@
+// The conductor: owns a node's state and routes what happens to whom it concerns. One thread.
+//   membership.cc   identity, lease, which nodes there are
+//   conductor.cc    the directory's news, frames, DC parts
+//   services.cc     what other nodes may ask of this one
+//   routes.cc       what the CLI may ask of any node
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "migrate/coordinator.h"
+#include "node/context.h"
+#include "node/dc_part.h"
+
+namespace dvs {
+
+class Conductor : private Cluster::Listener, private CoordinatorHost {
+ public:
+  Conductor(Executor& executor, NodeConfig config, Store& store, Engine& engine, Cgroups cgroups);
+  ~Conductor() override;
+
+  // Joins the cluster: reads the directory, takes an identity and a lease, opens links and the
+  // DC parts that an earlier dvsd left. `done` when the node is up. Then routes may be added.
+  void start(Done<bool> done);
+  void add_routes(HttpServer& server);
+
+ private:
+  using Reply = std::shared_ptr<Responder>;
+  using Route = void (Conductor::*)(const HttpRequest&, Reply);
+
+  // membership.cc
+  void load(Done<bool> done);
+  void take_identity(Done<bool> done, int attempt);
+  void take_lease(Done<bool> done);
+  void announce_node(Done<bool> done);
+  void keep_lease();
+  void lease_lost();
+  Status remember_identity() const;
+  void leave(const std::string& node, Done<bool> done);
+
+  // conductor.cc
+  Status open_links_and_parts();
+  void on_frame(NodeId peer, const wire::Frame& frame);
+  void open_part(const DcRecord& record);
+  void publish_part(const std::string& dc, const PartRecord& part);
+  std::shared_ptr<DcPart> part(const std::string& dc) const;
+  std::shared_ptr<DcPart> part_by_id(int dcid) const;
+  std::optional<NodeId> id_of(const std::string& node) const;
+  void on_node(const std::string& name) override;
+  void on_dc(const std::string& name) override;
+  void on_part(const std::string& dc, const std::string& node) override;
+  void on_endpoint(const std::string& dc, uint32_t slot) override;
+  void on_migration(const std::string& id) override;
+
+  // CoordinatorHost
+  void call(const std::string& node, const std::string& call, Json args, Done<Json> done) override;
+
+  // services.cc
+  void add_services();
+  void create_dc(const DcRecord& record, Done<bool> done);
+  void change_dc(const std::string& name, const std::function<Result<DcRecord>(DcRecord)>& change,
+                 Done<bool> done);
+  void remove_dc(const std::string& name, bool force, Done<bool> done);
+  void await_parts(const std::string& dc, int64_t until_ns, Done<bool> done);
+  void await_no_parts(const std::string& dc, int64_t until_ns, Done<bool> done);
+  Status check_nodes(const std::vector<std::string>& nodes) const;
+  Result<std::pair<std::string, uint32_t>> locate(const std::string& dc, int endpoint) const;
+
+  // routes.cc
+  void route(HttpServer& server, const char* method, const char* path, Route handler);
+  Json dc_json(const DcRecord& record) const;
+  void get_node(const HttpRequest& request, Reply reply);
+  void get_nodes(const HttpRequest& request, Reply reply);
+  void delete_node(const HttpRequest& request, Reply reply);
+  void get_dcs(const HttpRequest& request, Reply reply);
+  void post_dc(const HttpRequest& request, Reply reply);
+  void delete_dc(const HttpRequest& request, Reply reply);
+  void post_dc_node(const HttpRequest& request, Reply reply);
+  void delete_dc_node(const HttpRequest& request, Reply reply);
+  void post_process(const HttpRequest& request, Reply reply);
+  void get_processes(const HttpRequest& request, Reply reply);
+  void post_kill(const HttpRequest& request, Reply reply);
+  void get_logs(const HttpRequest& request, Reply reply);
+  void post_migration(const HttpRequest& request, Reply reply);
+  void get_migrations(const HttpRequest& request, Reply reply);
+  void get_migration(const HttpRequest& request, Reply reply);
+  void post_fault(const HttpRequest& request, Reply reply);
+
+  Faults faults_;
+  Cluster cluster_;
+  NodeContext context_;
+  std::unique_ptr<Rpc> rpc_;
+  std::unique_ptr<Links> links_;
+  std::unique_ptr<Coordinator> coordinator_;
+  boost::asio::steady_timer lease_timer_;
+  std::map<std::string, std::shared_ptr<DcPart>> parts_;
+  std::set<std::string> opening_;
+  std::map<std::string, MigrationRecord> seen_migrations_;
+};
+
+}  // namespace dvs

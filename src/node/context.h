@@ -1,0 +1,53 @@
+// What the parts of a node share: its identity and the services that main() built.
+#pragma once
+
+#include <boost/asio/post.hpp>
+#include <string>
+
+#include "api/http_server.h"
+#include "container/cgroup.h"
+#include "container/container.h"
+#include "container/paths.h"
+#include "directory/store.h"
+#include "migrate/engine/engine.h"
+#include "migrate/faults.h"
+#include "node/cluster.h"
+#include "node/rpc.h"
+#include "proxy/link.h"
+
+namespace dvs {
+
+struct NodeConfig {
+  std::string name;
+  std::string cluster;
+  std::string listen_address;
+  uint16_t listen_port = 0;
+  std::string run_dir = "/run/dvs";
+  std::string container_helper;  // path of dvs-container
+  bool faults = false;
+};
+
+// All references live as long as the Conductor.
+struct NodeContext {
+  Executor& executor;
+  NodeConfig config;
+  Store& store;
+  Cluster& cluster;
+  Cgroups cgroups;
+  Engine& engine;
+  Faults& faults;
+  NodeId id = 0;
+  int64_t lease = 0;
+  uint64_t incarnation = 0;
+  Rpc* rpc = nullptr;
+  Links* links = nullptr;
+
+  const Keys& keys() const { return cluster.keys(); }
+  // Runs `done` from the event loop, for completions that are known at once.
+  template <typename F>
+  void later(F&& work) {
+    boost::asio::post(executor, std::forward<F>(work));
+  }
+};
+
+}  // namespace dvs

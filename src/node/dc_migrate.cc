@@ -1,0 +1,574 @@
+// This node's side of migrations of one DC: what the Source and Target state machines have done.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "node/dc_part.h"
+
+namespace dvs {
+namespace {
+
+// Names of the pieces that are not images of the engine.
+constexpr const char* kCapsulePiece = "dvs-capsule";
+constexpr const char* kTaskPiece = "dvs-task.json";
+constexpr const char* kLogPiece = "dvs-log";
+
+constexpr auto kFreezeLimit = std::chrono::milliseconds(5000);
+constexpr auto kProposeAgain = std::chrono::milliseconds(200);
+
+Status copy_file(const std::string& from, const std::string& to) {
+  DVS_ASSIGN(std::string content, read_file(from));
+  UniqueFd fd(::open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (!fd.valid()) return errno_error("cannot create " + to);
+  if (::write(fd.get(), content.data(), content.size()) != static_cast<ssize_t>(content.size())) {
+    return errno_error("cannot write " + to);
+  }
+  return {};
+}
+
+}  // namespace
+
+std::optional<NodeId> DcPart::node_id(const std::string& name) const {
+  const auto found = context_.cluster.members().find(name);
+  if (found == context_.cluster.members().end()) return std::nullopt;
+  return found->second;
+}
+
+EngineSite DcPart::site(const MigrationRecord& record) const {
+  EngineSite site;
+  site.prefix = container_->enter_prefix();
+  site.outer_dir = paths::engine_dir(dir_) + "/" + record.id;
+  site.inner_dir = std::string(paths::kDcEngine) + "/" + record.id;
+  return site;
+}
+
+// ---- preflight --------------------------------------------------------------------------------------
+
+namespace {
+
+struct Mappings {
+  uint64_t resident_bytes = 0;
+  std::set<std::string> files;
+};
+
+// What a process has mapped, from /proc/PID/smaps_rollup and maps.
+void add_mappings(pid_t pid, Mappings& mappings) {
+  const std::string proc = "/proc/" + std::to_string(pid);
+  std::ifstream rollup(proc + "/smaps_rollup");
+  for (std::string line; std::getline(rollup, line);) {
+    if (line.compare(0, 4, "Rss:") == 0) {
+      mappings.resident_bytes += std::strtoull(line.c_str() + 4, nullptr, 10) * 1024;
+    }
+  }
+  std::ifstream maps(proc + "/maps");
+  for (std::string line; std::getline(maps, line);) {
+    const size_t path = line.find('/');
+    const bool deleted = line.find(" (deleted)") != std::string::npos;
+    if (path != std::string::npos && !deleted) mappings.files.insert(line.substr(path));
+  }
+}
+
+}  // namespace
+
+Result<TaskDescription> DcPart::describe(uint32_t slot) {
+  const Task* task = task_of(slot);
+  if (task == nullptr || bound_.count(slot) == 0) {
+    return Error(Code::kNotFound, "the process of that endpoint is not on this node");
+  }
+  TaskDescription description;
+  description.task = task->id;
+  for (const auto& [bound_slot, bound] : bound_) {
+    if (bound.task != task->id) continue;
+    description.slots.push_back(bound_slot);
+    description.endpoints.push_back(region_.at(bound_slot).endpoint.load());
+  }
+  DVS_ASSIGN(auto threads, threads_of_cgroup(context_.cgroups.dir(cgroup_of(task->id))));
+  Mappings mappings;
+  for (const ThreadIds& ids : threads) {
+    description.threads.push_back(ids.dc_tid);
+    if (ids.host_tid != ids.host_pid) continue;
+    description.pids.push_back(ids.dc_pid);
+    add_mappings(ids.host_pid, mappings);
+  }
+  description.memory_bytes = mappings.resident_bytes;
+  description.files = Json::array();
+  for (const std::string& path : mappings.files) {
+    struct stat info{};
+    if (path.rfind("/run/dvs/", 0) == 0 || ::stat(path.c_str(), &info) != 0) continue;
+    description.files.push_back({{"path", path}, {"size", info.st_size}});
+  }
+  return description;
+}
+
+Status DcPart::check_arrival(const TaskDescription& description) {
+  if (context_.faults.fires(Fault::kPreflight)) {
+    return Error(Code::kUnsupported, "the preflight refused (injected)");
+  }
+  struct statvfs space{};
+  if (::statvfs(dir_.c_str(), &space) != 0) return errno_error("cannot stat " + dir_);
+  const uint64_t free_bytes = static_cast<uint64_t>(space.f_bavail) * space.f_frsize;
+  constexpr uint64_t kMargin = 4 << 20;
+  if (free_bytes < description.memory_bytes + kMargin) {
+    return Error(Code::kNoSpace,
+                 "the process needs " + std::to_string((description.memory_bytes + kMargin) >> 20) +
+                     " MiB in " + context_.config.run_dir + " of node " + context_.config.name +
+                     ", which has " + std::to_string(free_bytes >> 20) +
+                     " MiB free; make room there or enlarge that tmpfs");
+  }
+  const std::string proc = "/proc/" + std::to_string(container_->init_pid()) + "/root/proc/";
+  for (int thread : description.threads) {
+    if (::access((proc + std::to_string(thread)).c_str(), F_OK) == 0) {
+      return Error(Code::kConflict, "process id " + std::to_string(thread) + " is taken on node " +
+                                        context_.config.name);
+    }
+  }
+  for (const Json& file : description.files) {
+    DVS_ASSIGN(std::string path, json_get<std::string>(file, "path"));
+    DVS_ASSIGN(int64_t size, json_get<int64_t>(file, "size"));
+    struct stat info{};
+    if (::stat(path.c_str(), &info) != 0) {
+      return Error(Code::kNotFound, "the process has mapped " + path + ", which node " +
+                                        context_.config.name + " does not have; install it there");
+    }
+    if (info.st_size != size) {
+      return Error(Code::kConflict, path + " differs on node " + context_.config.name +
+                                        "; install the same version there");
+    }
+  }
+  return {};
+}
+
+// ---- the record changes ------------------------------------------------------------------------------
+
+void DcPart::on_migration(const MigrationRecord& record, const MigrationRecord* before) {
+  const bool was_active = before != nullptr && before->state == MigrationState::kActive;
+  if (record.state == MigrationState::kActive) {
+    if (before == nullptr) begin_migration(record);
+    return;
+  }
+  if (was_active || before == nullptr) end_migration(record);
+}
+
+void DcPart::begin_migration(const MigrationRecord& record) {
+  for (uint32_t slot : record.slots) {
+    if (slot < region_.slots()) dvk::close_gate(region_, slot);
+  }
+  if (record.manual) return;
+  if (record.target == context_.config.name) {
+    targets_[record.id] = std::make_shared<Target>(static_cast<TargetHost&>(*this), context_.faults, record);
+    for (auto& done : std::exchange(expected_[record.id], {})) done(true);
+    expected_.erase(record.id);
+  }
+  if (record.source == context_.config.name) {
+    auto source = std::make_shared<Source>(context_.executor, static_cast<SourceHost&>(*this), context_.faults, record);
+    sources_[record.id] = source;
+    source->start();
+  }
+}
+
+void DcPart::end_migration(const MigrationRecord& record) {
+  if (auto found = sources_.find(record.id); found != sources_.end()) {
+    found->second->on_outcome(record);
+  } else if (auto target = targets_.find(record.id); target != targets_.end()) {
+    target->second->on_outcome(record);
+  }
+  const bool involved = sources_.count(record.id) + targets_.count(record.id) > 0;
+  const bool committed = record.state == MigrationState::kCommitted;
+  if (involved && (committed || sources_.count(record.id) > 0)) return;
+  // A bystander, or the target of a rollback: the place is in the endpoints' records.
+  for (uint32_t slot : record.slots) {
+    if (slot >= region_.slots()) continue;
+    dvk::open_gate(region_, slot);
+    ops_->on_place_changed(slot);
+  }
+}
+
+void DcPart::expect_images(const std::string& migration, Done<bool> done) {
+  if (targets_.count(migration) != 0) return done(true);
+  const auto* entry = context_.cluster.migration(migration);
+  if (entry != nullptr && entry->record.state != MigrationState::kActive) {
+    return done(Error(Code::kConflict, "that migration has ended"));
+  }
+  expected_[migration].push_back(std::move(done));
+}
+
+void DcPart::on_image(const std::string& migration, std::string_view body) {
+  if (auto found = targets_.find(migration); found != targets_.end()) found->second->on_image(body);
+}
+
+void DcPart::on_writable(NodeId node) {
+  for (auto& [id, source] : std::map(sources_)) {
+    if (node_id(source->record().target) == node) source->on_writable();
+  }
+}
+
+void DcPart::on_link_down(NodeId node) {
+  for (auto& [id, source] : std::map(sources_)) {
+    if (node_id(source->record().target) == node) {
+      source->on_target_lost("the link to the target broke");
+    }
+  }
+  for (auto& [id, target] : std::map(targets_)) {
+    if (node_id(target->record().source) == node) {
+      target->on_source_lost("the link to the source broke");
+    }
+  }
+}
+
+void DcPart::tell_coordinator(const MigrationRecord& record, const char* call, Json args) {
+  const auto node = node_id(record.coordinator);
+  if (!node.has_value()) return;
+  args["id"] = record.id;
+  context_.rpc->call(*node, call, std::move(args), std::chrono::seconds(5), [](Result<Json>) {});
+}
+
+void DcPart::on_phase(const MigrationRecord& record, const char* phase) {
+  tell_coordinator(record, "migrate.phase", {{"phase", phase}});
+}
+
+void DcPart::on_progress(const MigrationRecord& record, uint64_t sent, uint64_t total) {
+  tell_coordinator(record, "migrate.progress", {{"sent", sent}, {"total", total}});
+}
+
+// ---- the decision --------------------------------------------------------------------------------------
+
+uint32_t DcPart::committed_epoch(const MigrationRecord& record) const {
+  uint32_t epoch = 0;
+  for (uint32_t slot : record.slots) {
+    if (const auto* entry = context_.cluster.endpoint(record_.name, slot)) {
+      epoch = std::max(epoch, entry->record.epoch);
+    }
+  }
+  return epoch;
+}
+
+std::vector<Change> DcPart::commit_changes(const MigrationRecord& record) const {
+  std::vector<Change> changes;
+  const uint32_t epoch = committed_epoch(record) + 1;
+  for (uint32_t slot : record.slots) {
+    const auto* entry = context_.cluster.endpoint(record_.name, slot);
+    if (entry == nullptr) continue;
+    EndpointRecord moved = entry->record;
+    moved.node = context_.id;
+    moved.epoch = epoch;
+    changes.push_back(Change::put(context_.keys().endpoint(record_.name, slot),
+                                  to_json(moved).dump(), context_.lease));
+  }
+  return changes;
+}
+
+// Writes the outcome, if the record is still as it was at START; the first writer wins. Whatever
+// comes of it arrives by the watch. While the directory cannot be reached nothing is known and
+// nothing happens: asked again until it answers.
+void DcPart::propose(const MigrationRecord& record, MigrationState outcome,
+                     const std::string& reason, int attempt) {
+  const auto* entry = context_.cluster.migration(record.id);
+  if (entry == nullptr || entry->record.state != MigrationState::kActive) return;
+  const std::string key = context_.keys().migration(record.id);
+  MigrationRecord decided = record;
+  decided.state = outcome;
+  decided.reason = reason;
+  decided.ended_ns = realtime_ns();
+  std::vector<Compare> compares = {Compare::exists_at(key, entry->revision)};
+  // The places first: who hears of the outcome knows them then.
+  std::vector<Change> changes;
+  if (outcome == MigrationState::kCommitted) {
+    for (uint32_t slot : record.slots) {
+      const auto* endpoint = context_.cluster.endpoint(record_.name, slot);
+      const std::string endpoint_key = context_.keys().endpoint(record_.name, slot);
+      const int64_t gone = -1;  // refuses
+      compares.push_back(
+          Compare::exists_at(endpoint_key, endpoint == nullptr ? gone : endpoint->revision));
+    }
+    changes = commit_changes(record);
+  }
+  changes.push_back(Change::put(key, to_json(decided).dump()));
+  changes.push_back(Change::remove(context_.keys().lock(record_.name, record.task)));
+  context_.store.txn(std::move(compares), std::move(changes),
+                     [weak = weak_from_this(), record, outcome, reason,
+                      attempt](Result<TxnResult> result) {
+                       auto self = weak.lock();
+                       if (self == nullptr || (result.ok() && result->applied)) return;
+                       auto timer = std::make_shared<boost::asio::steady_timer>(
+                           self->context_.executor, kProposeAgain);
+                       timer->async_wait([=](const boost::system::error_code&) {
+                         auto again = weak.lock();
+                         if (again == nullptr || timer == nullptr) return;
+                         // A commit that is refused although the record is active: the endpoints
+                         // are not what they were.
+                         const bool refused = result.ok() && attempt > 0 &&
+                                              outcome == MigrationState::kCommitted;
+                         again->propose(record,
+                                        refused ? MigrationState::kRolledBack : outcome,
+                                        refused ? "the endpoints changed during the migration"
+                                                : reason,
+                                        attempt + 1);
+                       });
+                     });
+}
+
+void DcPart::propose_rollback(const MigrationRecord& record, const std::string& reason) {
+  log::warn("migration {}: proposing rollback: {}", record.id, reason);
+  propose(record, MigrationState::kRolledBack, reason, 0);
+}
+
+void DcPart::propose_commit(const MigrationRecord& record) {
+  propose(record, MigrationState::kCommitted, "", 0);
+}
+
+// ---- source --------------------------------------------------------------------------------------------
+
+Result<bool> DcPart::settle(const MigrationRecord& record) {
+  for (const auto& [slot, bound] : bound_) {
+    const bool named =
+        std::find(record.slots.begin(), record.slots.end(), slot) != record.slots.end();
+    if (named != (bound.task == record.task)) {
+      return Error(Code::kConflict, "the process has bound or unbound an endpoint meanwhile");
+    }
+  }
+  if (!refuse_requests_of(record).ok()) return false;
+  return dvk::settle(region_, record.slots);
+}
+
+void DcPart::freeze(const MigrationRecord& record, Done<bool> done) {
+  context_.cgroups.freeze(context_.executor, cgroup_of(record.task), kFreezeLimit, std::move(done));
+}
+
+Status DcPart::check_frozen(const MigrationRecord& record) { return refuse_requests_of(record); }
+
+void DcPart::dump(const MigrationRecord& record, Done<DumpResult> done) {
+  const Task& task = tasks_.at(record.task);
+  DumpRequest request;
+  request.site = site(record);
+  request.root_pid = task.root_pid;
+  request.freezer_dir = context_.cgroups.dir(cgroup_of(record.task));
+  context_.engine.dump(std::move(request), std::move(done));
+}
+
+Result<std::vector<Piece>> DcPart::collect(const MigrationRecord& record) {
+  const std::string directory = site(record).outer_dir;
+  DVS_ASSIGN(auto names, list_dir(directory));
+  std::vector<Piece> pieces;
+  for (const std::string& name : names) {
+    Piece piece;
+    piece.name = name;
+    piece.path = directory + "/" + name;
+    struct stat info{};
+    if (::stat(piece.path.c_str(), &info) != 0) return errno_error("cannot stat " + piece.path);
+    if (!S_ISREG(info.st_mode)) continue;
+    piece.size = static_cast<uint64_t>(info.st_size);
+    pieces.push_back(std::move(piece));
+  }
+  pieces.push_back({kCapsulePiece, 0, dvk::encode_capsule(dvk::extract(region_, record.slots)), {}});
+  pieces.push_back({kTaskPiece, 0, to_json(tasks_.at(record.task)).dump(), {}});
+  DVS_ASSIGN(std::string log_bytes, read_file(paths::log_file(dir_, record.task)));
+  pieces.push_back({kLogPiece, 0, std::move(log_bytes), {}});
+  return pieces;
+}
+
+void DcPart::await_target(const MigrationRecord& record, Done<bool> done) {
+  const auto node = node_id(record.target);
+  if (!node.has_value()) return done(Error(Code::kNotFound, "the target left the cluster"));
+  context_.rpc->call(*node, "migrate.expect", {{"dc", record_.name}, {"id", record.id}},
+                     std::chrono::seconds(10), [done](Result<Json> answer) {
+                       if (!answer.ok()) return done(answer.error());
+                       done(true);
+                     });
+}
+
+bool DcPart::send(const MigrationRecord& record, std::string_view body) {
+  const auto node = node_id(record.target);
+  return node.has_value() && context_.links->send(*node, wire::FrameType::kImage, body);
+}
+
+bool DcPart::congested(const MigrationRecord& record) {
+  const auto node = node_id(record.target);
+  return node.has_value() && context_.links->congested(*node);
+}
+
+void DcPart::break_link(const MigrationRecord& record) {
+  if (const auto node = node_id(record.target)) context_.links->drop(*node, "injected fault");
+}
+
+// ROLLBACK: thawed, the process goes on exactly where it was.
+void DcPart::go_on(const MigrationRecord& record, Done<bool> done) {
+  Status thawed = context_.cgroups.thaw(cgroup_of(record.task));
+  for (uint32_t slot : record.slots) {
+    if (slot >= region_.slots()) continue;
+    dvk::open_gate(region_, slot);
+    ops_->on_place_changed(slot);
+  }
+  log::if_failed(remove_tree(site(record).outer_dir));
+  serve_requests();
+  context_.later([done, thawed] {
+    if (thawed.ok()) done(true); else done(thawed.error());
+  });
+}
+
+// COMMIT: the frozen copy is ended; what is left here are the mirrors.
+void DcPart::let_go(const MigrationRecord& record, Done<bool> done) {
+  for (uint32_t slot : record.slots) unwatch(slot);
+  const auto target = node_id(record.target);
+  dvk::commit_away(region_, record.slots, target.value_or(0), committed_epoch(record));
+  for (uint32_t slot : record.slots) {
+    place(slot);
+  }
+  context_.cgroups.kill(
+      context_.executor, cgroup_of(record.task),
+      [self = shared_from_this(), record, done](Result<bool> killed) {
+        log::if_failed(self->context_.cgroups.remove(self->cgroup_of(record.task)));
+        self->tasks_.erase(record.task);
+        ::unlink((paths::tasks_dir(self->dir_) + "/" + record.task + ".json").c_str());
+        ::unlink(paths::log_file(self->dir_, record.task).c_str());
+        log::if_failed(remove_tree(self->site(record).outer_dir));
+        done(std::move(killed));
+      });
+}
+
+void DcPart::on_source_finished(const MigrationRecord& record) {
+  tell_coordinator(record, "migrate.done", {{"role", "source"}});
+  sources_.erase(record.id);
+}
+
+// ---- target --------------------------------------------------------------------------------------------
+
+std::string DcPart::image_directory(const MigrationRecord& record) {
+  return site(record).outer_dir;
+}
+
+void DcPart::restore(const MigrationRecord& record, Done<std::unique_ptr<HeldTree>> done) {
+  const std::string directory = site(record).outer_dir;
+  const std::string log_file = paths::log_file(dir_, record.task);
+  Status prepared = copy_file(directory + "/" + kLogPiece, log_file);
+  if (prepared.ok()) prepared = context_.cgroups.create(cgroup_of(record.task));
+  if (!prepared.ok()) {
+    return context_.later([done, error = prepared.error()] { done(error); });
+  }
+  RestoreRequest request;
+  request.site = site(record);
+  request.cgroup_procs_files = {context_.cgroups.procs_file(cgroup_of(record.task))};
+  context_.engine.restore(std::move(request), std::move(done));
+}
+
+// Binds what the capsule brought, before its owner executes an instruction here. May be repeated
+// after a restart of dvsd.
+Status DcPart::take_in(const MigrationRecord& record) {
+  const std::string directory = site(record).outer_dir;
+  DVS_ASSIGN(std::string bytes, read_file(directory + "/" + kCapsulePiece));
+  DVS_ASSIGN(dvk::Capsule capsule, dvk::decode_capsule(bytes, region_.slots()));
+  DVS_ASSIGN(std::string text, read_file(directory + "/" + kTaskPiece));
+  DVS_ASSIGN(Json json, parse_json(text));
+  DVS_ASSIGN(Task task, task_from_json(json));
+  if (task.id != record.task) return Error(Code::kCorrupt, "the images are of another task");
+  tasks_[task.id] = task;
+  save_task(task);
+  dvk::commit_here(region_, capsule, context_.id, committed_epoch(record));
+  return {};
+}
+
+void DcPart::settle_in(const MigrationRecord& record) {
+  for (uint32_t slot : record.slots) {
+    const auto* entry = context_.cluster.endpoint(record_.name, slot);
+    if (entry == nullptr || slot >= region_.slots()) continue;
+    const auto thread = find_thread(entry->record.tid);
+    if (thread.has_value()) {
+      watch_process(slot, thread->first, thread->second);
+    } else {
+      bound_[slot].task = record.task;
+      context_.later([weak = weak_from_this(), slot] {
+        if (auto self = weak.lock()) self->process_died(slot);
+      });
+    }
+    ops_->on_place_changed(slot);
+  }
+}
+
+void DcPart::clean_up(const MigrationRecord& record, Done<bool> done) {
+  log::if_failed(remove_tree(site(record).outer_dir));
+  if (record.state == MigrationState::kCommitted) {
+    return context_.later([done] { done(true); });
+  }
+  context_.cgroups.kill(context_.executor, cgroup_of(record.task),
+                        [self = shared_from_this(), record, done](Result<bool> killed) {
+                          log::if_failed(self->context_.cgroups.remove(self->cgroup_of(record.task)));
+                          ::unlink(paths::log_file(self->dir_, record.task).c_str());
+                          done(std::move(killed));
+                        });
+}
+
+void DcPart::on_target_finished(const MigrationRecord& record) {
+  tell_coordinator(record, "migrate.done", {{"role", "target"}, {"phases", record.phases}});
+  targets_.erase(record.id);
+}
+
+// ---- after a restart of dvsd ----------------------------------------------------------------------------
+
+// Images left by migrations in which this node was source or target, and tasks that have gone.
+void DcPart::recover() {
+  auto names = list_dir(paths::engine_dir(dir_));
+  for (const std::string& id : names.ok() ? *names : std::vector<std::string>{}) {
+    const auto* entry = context_.cluster.migration(id);
+    if (entry == nullptr) {
+      log::if_failed(remove_tree(paths::engine_dir(dir_) + "/" + id));
+      continue;
+    }
+    const MigrationRecord& record = entry->record;
+    if (record.target != context_.config.name) continue;
+    auto target = std::make_shared<Target>(static_cast<TargetHost&>(*this), context_.faults, record);
+    if (auto held = context_.engine.find_held(site(record)); held.ok() && *held != nullptr) {
+      target->adopt(std::move(*held));
+    }
+    targets_[id] = target;
+    if (record.state != MigrationState::kActive) {
+      context_.later([target, record] { target->on_outcome(record); });
+    } else {
+      propose_rollback(record, "the target's dvsd was restarted");
+    }
+  }
+  for (const auto& [id, entry] : context_.cluster.migrations()) {
+    const MigrationRecord& record = entry.record;
+    if (record.dc != record_.name || record.manual || record.source != context_.config.name) continue;
+    if (tasks_.count(record.task) == 0) continue;
+    if (record.state == MigrationState::kActive) {
+      auto source = std::make_shared<Source>(context_.executor, static_cast<SourceHost&>(*this), context_.faults, record);
+      sources_[id] = source;
+      source->on_target_lost("the source's dvsd was restarted");
+    }
+  }
+  recover_departed();
+}
+
+// Tasks whose processes are still here, frozen: of a migration that ended while dvsd was away.
+void DcPart::recover_departed() {
+  for (const auto& [id, task] : std::map(tasks_)) {
+    if (task.ended || context_.cluster.lock_of(record_.name, id).has_value()) continue;
+    const MigrationRecord* last = nullptr;
+    for (const auto& [migration, entry] : context_.cluster.migrations()) {
+      const bool newer = last == nullptr || entry.record.started_ns > last->started_ns;
+      if (entry.record.task == id && newer) last = &entry.record;
+    }
+    const bool frozen = context_.cgroups.frozen(cgroup_of(id)).ok() &&
+                        *context_.cgroups.frozen(cgroup_of(id));
+    if (last != nullptr && last->source == context_.config.name) {
+      if (last->state == MigrationState::kCommitted) {
+        let_go(*last, [](Result<bool>) {});
+        continue;
+      }
+      go_on(*last, [](Result<bool>) {});
+    } else if (frozen) {
+      log::if_failed(context_.cgroups.thaw(cgroup_of(id)));
+    }
+    task_may_have_ended(id);
+  }
+}
+
+}  // namespace dvs

@@ -1,0 +1,198 @@
+// One distributed container's part on this node: its namespaces, its region with the carrying of
+// remote operations, its tasks, and this node's side of migrations. Outlives dvsd on disk (tmpfs): a
+// restarted dvsd opens it again and goes on.
+#pragma once
+
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "dvk/node_view.h"
+#include "migrate/source.h"
+#include "migrate/target.h"
+#include "node/context.h"
+#include "node/task.h"
+#include "proxy/remote_ops.h"
+
+namespace dvs {
+
+struct RunRequest {
+  std::optional<int> endpoint;
+  std::vector<std::string> argv;
+  std::vector<std::string> env;
+  std::string cwd = "/";
+};
+
+// What a migration's preflight learns on the source and the target checks.
+struct TaskDescription {
+  std::string task;
+  std::vector<uint32_t> slots;
+  std::vector<int> endpoints;
+  std::vector<int> pids;       // DC-wide, of all its processes
+  std::vector<int> threads;    // DC-wide, of all its threads
+  uint64_t memory_bytes = 0;
+  Json files;                  // [{"path", "size"}]: mapped files
+};
+
+class DcPart : public std::enable_shared_from_this<DcPart>,
+               private RemoteOps::Env,
+               private SourceHost,
+               private TargetHost {
+ public:
+  // Opens what an earlier dvsd left, or creates it.
+  static void open(NodeContext& context, const DcRecord& record,
+                   Done<std::shared_ptr<DcPart>> done);
+  ~DcPart() override;
+
+  const DcRecord& record() const { return record_; }
+  bool alive() const { return container_->alive(); }
+  // Ends every process, removes everything of the DC from this node.
+  void destroy(Done<bool> done);
+
+  // ---- tasks -------------------------------------------------------------------------------------
+  void run(RunRequest request, Done<Json> done);
+  Json processes() const;
+  Result<Json> log(const std::string& task, uint64_t offset, uint64_t max) const;
+  Status signal(const std::string& task, int number);
+  const Task* task_of(uint32_t slot) const;
+  const Task* last_task_of(uint32_t slot) const;  // also one that has ended
+
+  // ---- the directory's news ------------------------------------------------------------------------
+  void place(uint32_t slot);       // where the endpoint is may have changed
+  void update_nodes();             // which nodes the region names, and which are up
+  void update_record(const DcRecord& record) {
+    record_ = record;
+    update_nodes();
+  }
+  void on_migration(const MigrationRecord& record, const MigrationRecord* before);
+
+  // ---- from other nodes ------------------------------------------------------------------------------
+  void on_operation(NodeId from, const wire::Operation& operation) {
+    ops_->on_operation(from, operation);
+  }
+  void on_link_up(NodeId node) { ops_->on_link_up(node); }
+  void on_link_down(NodeId node);
+  void on_writable(NodeId node);
+  void on_image(const std::string& migration, std::string_view body);
+  // Answers once this node knows of the migration (its record has arrived by the watch).
+  void expect_images(const std::string& migration, Done<bool> done);
+
+  // ---- preflight --------------------------------------------------------------------------------------
+  Result<TaskDescription> describe(uint32_t slot);
+  Status check_arrival(const TaskDescription& description);
+
+  const dvk::Region& region() const { return region_; }
+
+ private:
+  // A process or thread of this node that is bound to a slot.
+  struct Bound {
+    pid_t host_pid = 0;
+    pid_t host_tid = 0;
+    std::string task;
+    std::unique_ptr<boost::asio::posix::stream_descriptor> pidfd;
+  };
+  struct Outgoing {
+    std::shared_ptr<Source> source;
+    bool entered = false;
+  };
+
+  DcPart(NodeContext& context, DcRecord record);
+
+  // dc_part.cc: life and tasks
+  void create(Done<std::shared_ptr<DcPart>> done);
+  Status reopen();
+  Status prepare_directory();
+  void save() const;
+  void save_task(const Task& task) const;
+  void load_tasks();
+  ContainerSpec container_spec() const;
+  void start();
+  void watch_doorbell();
+  void stop_doorbell();
+  std::string cgroup_of(const std::string& task) const;
+  void launched(const std::shared_ptr<Launch>& launch, Task task, uint32_t slot, Done<Json> done);
+  void task_may_have_ended(const std::string& id);
+  void forget_old_tasks();
+  std::optional<int> exit_status_of(int pid) const;
+
+  // dc_bind.cc: binding, deaths, requests of processes
+  std::optional<uint32_t> free_user_slot() const;
+  int endpoint_number(uint32_t slot, uint64_t incarnation) const;
+  void bind_in_directory(EndpointRecord record, Done<int> done);
+  void bind_local(const EndpointRecord& record, uint64_t incarnation);
+  void watch_process(uint32_t slot, const std::string& task, const ThreadIds& ids);
+  void unwatch(uint32_t slot) { bound_.erase(slot); }
+  void process_died(uint32_t slot);
+  void remove_from_directory(uint32_t slot);
+  std::optional<std::pair<std::string, ThreadIds>> find_thread(int dc_tid) const;
+  void serve_requests();
+  void serve_bind(size_t index, uint32_t ticket, int kind, int pid, int endpoint, int node,
+                  const std::string& name);
+  void serve_unbind(size_t index, uint32_t ticket, int endpoint);
+  void serve_migrate(size_t index, uint32_t ticket, int op, int pid, int endpoint, int node);
+  void answer_request(size_t index, uint32_t ticket, int result);
+  Status refuse_requests_of(const MigrationRecord& record);
+
+  // RemoteOps::Env
+  bool send(NodeId node, const wire::Operation& operation) override;
+  void drive_later(uint32_t slot) override;
+  int read_memory(uint32_t slot, uint64_t address, char* to, size_t bytes) override;
+  int write_memory(uint32_t slot, uint64_t address, const char* from, size_t bytes) override;
+
+  // dc_migrate.cc: SourceHost, TargetHost, recovery
+  Result<bool> settle(const MigrationRecord& record) override;
+  void freeze(const MigrationRecord& record, Done<bool> done) override;
+  Status check_frozen(const MigrationRecord& record) override;
+  void dump(const MigrationRecord& record, Done<DumpResult> done) override;
+  Result<std::vector<Piece>> collect(const MigrationRecord& record) override;
+  void await_target(const MigrationRecord& record, Done<bool> done) override;
+  bool send(const MigrationRecord& record, std::string_view body) override;
+  bool congested(const MigrationRecord& record) override;
+  void break_link(const MigrationRecord& record) override;
+  void propose_rollback(const MigrationRecord& record, const std::string& reason) override;
+  void go_on(const MigrationRecord& record, Done<bool> done) override;
+  void let_go(const MigrationRecord& record, Done<bool> done) override;
+  void on_phase(const MigrationRecord& record, const char* phase) override;
+  void on_progress(const MigrationRecord& record, uint64_t sent, uint64_t total) override;
+  void on_source_finished(const MigrationRecord& record) override;
+  std::string image_directory(const MigrationRecord& record) override;
+  void restore(const MigrationRecord& record, Done<std::unique_ptr<HeldTree>> done) override;
+  void propose_commit(const MigrationRecord& record) override;
+  Status take_in(const MigrationRecord& record) override;
+  void settle_in(const MigrationRecord& record) override;
+  void clean_up(const MigrationRecord& record, Done<bool> done) override;
+  void on_target_finished(const MigrationRecord& record) override;
+
+  void begin_migration(const MigrationRecord& record);
+  void end_migration(const MigrationRecord& record);
+  void propose(const MigrationRecord& record, MigrationState outcome, const std::string& reason,
+               int attempt);
+  std::vector<Change> commit_changes(const MigrationRecord& record) const;
+  void tell_coordinator(const MigrationRecord& record, const char* call, Json args);
+  EngineSite site(const MigrationRecord& record) const;
+  uint32_t committed_epoch(const MigrationRecord& record) const;
+  void recover();
+  void recover_departed();
+  std::optional<NodeId> node_id(const std::string& name) const;
+
+  NodeContext& context_;
+  DcRecord record_;
+  const std::string dir_;
+  std::unique_ptr<Container> container_;
+  dvk::Region region_;
+  std::unique_ptr<RemoteOps> ops_;
+  std::thread doorbell_thread_;
+  std::atomic<bool> stopping_ = false;
+  std::atomic<bool> doorbell_posted_ = false;
+  std::map<std::string, Task> tasks_;
+  std::map<uint32_t, Bound> bound_;
+  std::map<size_t, uint32_t> in_service_;  // control slot -> ticket being answered
+  std::map<std::string, std::shared_ptr<Source>> sources_;
+  std::map<std::string, std::shared_ptr<Target>> targets_;
+  std::map<std::string, std::vector<Done<bool>>> expected_;
+};
+
+}  // namespace dvs

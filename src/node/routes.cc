@@ -1,0 +1,387 @@
+// The HTTP API (docs/api.md): each route checks its input, then reads the cluster's state or asks
+// the node concerned.
+#include <algorithm>
+#include <charconv>
+
+#include "node/conductor.h"
+
+namespace dvs {
+namespace {
+
+Result<int> to_int(const std::string& text) {
+  int value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    return Error(Code::kInvalid, "'" + text + "' is not a number");
+  }
+  return value;
+}
+
+uint64_t query_number(const HttpRequest& request, const char* key, uint64_t fallback) {
+  const auto found = request.query.find(key);
+  if (found == request.query.end()) return fallback;
+  uint64_t value = fallback;
+  const std::string& text = found->second;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size() ? value : fallback;
+}
+
+std::string join(const std::vector<std::string>& words) {
+  std::string all;
+  for (const std::string& word : words) all += (all.empty() ? "" : ", ") + word;
+  return all;
+}
+
+bool contains(const std::vector<std::string>& list, const std::string& item) {
+  return std::find(list.begin(), list.end(), item) != list.end();
+}
+
+}  // namespace
+
+void Conductor::route(HttpServer& server, const char* method, const char* path, Route handler) {
+  server.add(method, path, [this, handler](const HttpRequest& request, Reply reply) {
+    (this->*handler)(request, std::move(reply));
+  });
+}
+
+void Conductor::add_routes(HttpServer& server) {
+  route(server, "GET", "/v1/node", &Conductor::get_node);
+  route(server, "GET", "/v1/nodes", &Conductor::get_nodes);
+  route(server, "DELETE", "/v1/nodes/{}", &Conductor::delete_node);
+  route(server, "GET", "/v1/dcs", &Conductor::get_dcs);
+  route(server, "POST", "/v1/dcs", &Conductor::post_dc);
+  route(server, "DELETE", "/v1/dcs/{}", &Conductor::delete_dc);
+  route(server, "POST", "/v1/dcs/{}/nodes", &Conductor::post_dc_node);
+  route(server, "DELETE", "/v1/dcs/{}/nodes/{}", &Conductor::delete_dc_node);
+  route(server, "POST", "/v1/dcs/{}/processes", &Conductor::post_process);
+  route(server, "GET", "/v1/processes", &Conductor::get_processes);
+  route(server, "POST", "/v1/dcs/{}/endpoints/{}/kill", &Conductor::post_kill);
+  route(server, "GET", "/v1/dcs/{}/endpoints/{}/logs", &Conductor::get_logs);
+  route(server, "POST", "/v1/migrations", &Conductor::post_migration);
+  route(server, "GET", "/v1/migrations", &Conductor::get_migrations);
+  route(server, "GET", "/v1/migrations/{}", &Conductor::get_migration);
+  route(server, "POST", "/v1/faults", &Conductor::post_fault);
+}
+
+// ---- nodes --------------------------------------------------------------------------------------------
+
+void Conductor::get_node(const HttpRequest&, Reply reply) {
+  reply->reply({{"name", context_.config.name},
+                {"id", context_.id},
+                {"cluster", context_.config.cluster},
+                {"version", DVS_VERSION},
+                {"incarnation", context_.incarnation},
+                {"engine", context_.engine.version()}});
+}
+
+void Conductor::get_nodes(const HttpRequest&, Reply reply) {
+  Json list = Json::array();
+  for (const auto& [name, id] : cluster_.members()) {
+    const NodeRecord* record = cluster_.node(name);
+    const bool self = name == context_.config.name;
+    Json dcs = Json::array();
+    for (const auto& [dc, dc_record] : cluster_.dcs()) {
+      if (contains(dc_record.nodes, name)) dcs.push_back(dc);
+    }
+    list.push_back({{"name", name},
+                    {"id", id},
+                    {"state", record != nullptr ? "up" : "down"},
+                    {"address", record != nullptr ? record->address : ""},
+                    {"port", record != nullptr ? record->port : 0},
+                    {"link", self ? "self" : links_->is_up(id) ? "up" : "down"},
+                    {"dcs", dcs}});
+  }
+  reply->reply({{"nodes", list}});
+}
+
+void Conductor::delete_node(const HttpRequest& request, Reply reply) {
+  leave(request.params[0], [reply](Result<bool> left) {
+    if (!left.ok()) return reply->fail(left.error());
+    reply->reply(Json::object());
+  });
+}
+
+// ---- DCs ----------------------------------------------------------------------------------------------
+
+Json Conductor::dc_json(const DcRecord& record) const {
+  return {{"name", record.name},
+          {"id", record.id},
+          {"nodes", record.nodes},
+          {"endpoints", record.endpoints},
+          {"bound", cluster_.endpoints(record.name).size()}};
+}
+
+void Conductor::get_dcs(const HttpRequest&, Reply reply) {
+  Json list = Json::array();
+  for (const auto& [name, record] : cluster_.dcs()) list.push_back(dc_json(record));
+  reply->reply({{"dcs", list}});
+}
+
+void Conductor::post_dc(const HttpRequest& request, Reply reply) {
+  DcRecord record;
+  auto name = json_get<std::string>(request.body, "name");
+  auto nodes = json_get<std::vector<std::string>>(request.body, "nodes");
+  auto endpoints = json_get_or<uint32_t>(request.body, "endpoints", record.endpoints);
+  if (!name.ok()) return reply->fail(name.error());
+  if (!nodes.ok()) return reply->fail(nodes.error());
+  if (!endpoints.ok()) return reply->fail(endpoints.error());
+  record.name = *name;
+  record.nodes = *nodes;
+  record.endpoints = *endpoints;
+  create_dc(record, [this, reply, name = *name](Result<bool> created) {
+    const DcRecord* dc = cluster_.dc(name);
+    if (!created.ok()) return reply->fail(created.error());
+    reply->reply(dc != nullptr ? dc_json(*dc) : Json::object());
+  });
+}
+
+void Conductor::delete_dc(const HttpRequest& request, Reply reply) {
+  remove_dc(request.params[0], query_number(request, "force", 0) != 0, [reply](Result<bool> removed) {
+    if (!removed.ok()) return reply->fail(removed.error());
+    reply->reply(Json::object());
+  });
+}
+
+void Conductor::post_dc_node(const HttpRequest& request, Reply reply) {
+  auto node = json_get<std::string>(request.body, "node");
+  if (!node.ok()) return reply->fail(node.error());
+  if (Status fit = check_nodes({*node}); !fit.ok()) return reply->fail(fit.error());
+  const std::string dc = request.params[0];
+  change_dc(dc,
+            [node = *node](DcRecord record) -> Result<DcRecord> {
+              if (contains(record.nodes, node)) {
+                return Error(Code::kConflict, "node '" + node + "' is part of it already");
+              }
+              record.nodes.push_back(node);
+              return record;
+            },
+            [this, reply, dc](Result<bool> changed) {
+              if (!changed.ok()) return reply->fail(changed.error());
+              reply->reply(dc_json(*cluster_.dc(dc)));
+            });
+}
+
+void Conductor::delete_dc_node(const HttpRequest& request, Reply reply) {
+  const std::string dc = request.params[0];
+  const std::string node = request.params[1];
+  const auto id = id_of(node);
+  for (const auto& [slot, entry] : cluster_.endpoints(dc)) {
+    if (id.has_value() && entry.record.node == *id) {
+      return reply->fail(Error(Code::kConflict, "endpoints of DC " + dc + " live on node '" + node +
+                                                    "'; migrate or end them first"));
+    }
+  }
+  change_dc(dc,
+            [node](DcRecord record) -> Result<DcRecord> {
+              auto found = std::find(record.nodes.begin(), record.nodes.end(), node);
+              if (found == record.nodes.end()) {
+                return Error(Code::kNotFound, "node '" + node + "' is not part of it");
+              }
+              if (record.nodes.size() == 1) {
+                return Error(Code::kConflict, "it is the last node; remove the DC instead");
+              }
+              record.nodes.erase(found);
+              return record;
+            },
+            [this, reply, dc](Result<bool> changed) {
+              if (!changed.ok()) return reply->fail(changed.error());
+              reply->reply(dc_json(*cluster_.dc(dc)));
+            });
+}
+
+// ---- processes ----------------------------------------------------------------------------------------
+
+namespace {
+
+Error not_in_dc(const DcRecord& dc, const std::string& node) {
+  return Error(Code::kInvalid, "node '" + node + "' is not part of " + dc.name + " (its nodes: " +
+                                   join(dc.nodes) + ")");
+}
+
+}  // namespace
+
+void Conductor::post_process(const HttpRequest& request, Reply reply) {
+  const DcRecord* dc = cluster_.dc(request.params[0]);
+  if (dc == nullptr) {
+    return reply->fail(Error(Code::kNotFound, "there is no DC " + request.params[0]));
+  }
+  auto node = json_get<std::string>(request.body, "node");
+  if (!node.ok()) return reply->fail(node.error());
+  if (!id_of(*node).has_value()) {
+    return reply->fail(Error(Code::kNotFound, "there is no node '" + *node + "'"));
+  }
+  if (!contains(dc->nodes, *node)) return reply->fail(not_in_dc(*dc, *node));
+  Json args = request.body;
+  args["dc"] = dc->name;
+  call(*node, "run", std::move(args), [reply](Result<Json> started) {
+    if (!started.ok()) return reply->fail(started.error());
+    reply->reply(*started);
+  });
+}
+
+void Conductor::get_processes(const HttpRequest& request, Reply reply) {
+  struct Gathering {
+    Json list = Json::array();
+    Json missing = Json::array();
+    size_t left = 0;
+  };
+  auto gathering = std::make_shared<Gathering>();
+  const auto wanted = request.query.find("dc");
+  const std::string dc = wanted == request.query.end() ? "" : wanted->second;
+  if (!dc.empty() && cluster_.dc(dc) == nullptr) {
+    return reply->fail(Error(Code::kNotFound, "there is no DC " + dc));
+  }
+  gathering->left = cluster_.nodes().size();
+  for (const auto& [name, node] : cluster_.nodes()) {
+    call(name, "ps", Json::object(), [gathering, reply, dc, node_name = name](Result<Json> list) {
+      if (!list.ok()) gathering->missing.push_back(node_name);
+      for (const Json& process : list.ok() ? *list : Json::array()) {
+        if (dc.empty() || process.at("dc") == dc) gathering->list.push_back(process);
+      }
+      if (--gathering->left > 0) return;
+      std::sort(gathering->list.begin(), gathering->list.end(), [](const Json& a, const Json& b) {
+        return std::tuple(a.at("dc"), a.at("endpoint")) < std::tuple(b.at("dc"), b.at("endpoint"));
+      });
+      reply->reply({{"processes", gathering->list}, {"unreachable", gathering->missing}});
+    });
+  }
+}
+
+void Conductor::post_kill(const HttpRequest& request, Reply reply) {
+  auto endpoint = to_int(request.params[1]);
+  auto signal = json_get_or<int>(request.body, "signal", SIGTERM);
+  if (!endpoint.ok()) return reply->fail(endpoint.error());
+  if (!signal.ok() || *signal < 1 || *signal > 64) {
+    return reply->fail(Error(Code::kInvalid, "there is no such signal"));
+  }
+  auto place = locate(request.params[0], *endpoint);
+  if (!place.ok()) return reply->fail(place.error());
+  call(place->first, "kill",
+       {{"dc", request.params[0]}, {"slot", place->second}, {"signal", *signal}},
+       [reply](Result<Json> killed) {
+         if (!killed.ok()) return reply->fail(killed.error());
+         reply->reply(*killed);
+       });
+}
+
+// The node that has the process; when it has ended, the node that remembers the newest task.
+void Conductor::get_logs(const HttpRequest& request, Reply reply) {
+  auto endpoint = to_int(request.params[1]);
+  if (!endpoint.ok()) return reply->fail(endpoint.error());
+  const std::string dc = request.params[0];
+  const DcRecord* record = cluster_.dc(dc);
+  if (record == nullptr) return reply->fail(Error(Code::kNotFound, "there is no DC " + dc));
+  Json args = {{"dc", dc},
+               {"slot", _ENDPOINT_P(*endpoint) + static_cast<int>(record->tasks)},
+               {"offset", query_number(request, "offset", 0)},
+               {"max", query_number(request, "max", 64 * 1024)}};
+  if (auto place = locate(dc, *endpoint); place.ok()) {
+    return call(place->first, "log", args, [reply](Result<Json> log) {
+      if (!log.ok()) return reply->fail(log.error());
+      reply->reply(*log);
+    });
+  }
+  struct Newest {
+    Json log;
+    int64_t started_ns = -1;
+    size_t left = 0;
+  };
+  auto newest = std::make_shared<Newest>();
+  newest->left = record->nodes.size();
+  for (const std::string& node : record->nodes) {
+    call(node, "log", args, [newest, reply, dc, number = *endpoint](Result<Json> log) {
+      const int64_t started = log.ok() ? log->value("started_ns", int64_t{0}) : -1;
+      if (started > newest->started_ns) {
+        newest->started_ns = started;
+        newest->log = *log;
+      }
+      if (--newest->left > 0) return;
+      if (newest->started_ns >= 0) return reply->reply(newest->log);
+      reply->fail(Error(Code::kNotFound, "nothing has run at endpoint " + std::to_string(number) +
+                                             " of DC " + dc));
+    });
+  }
+}
+
+// ---- migrations -------------------------------------------------------------------------------------------
+
+void Conductor::post_migration(const HttpRequest& request, Reply reply) {
+  MigrationRequest asked;
+  auto dc_name = json_get<std::string>(request.body, "dc");
+  auto endpoint = json_get<int>(request.body, "endpoint");
+  auto target = json_get<std::string>(request.body, "target");
+  auto timeout_ms = json_get_or<int>(request.body, "timeout_ms", 30'000);
+  for (const Error* error : {dc_name.ok() ? nullptr : &dc_name.error(),
+                             endpoint.ok() ? nullptr : &endpoint.error(),
+                             target.ok() ? nullptr : &target.error(),
+                             timeout_ms.ok() ? nullptr : &timeout_ms.error()}) {
+    if (error != nullptr) return reply->fail(*error);
+  }
+  auto place = locate(*dc_name, *endpoint);
+  if (!place.ok()) return reply->fail(place.error());
+  const DcRecord& dc = *cluster_.dc(*dc_name);
+  if (!id_of(*target).has_value()) {
+    return reply->fail(Error(Code::kNotFound, "there is no node '" + *target + "'"));
+  }
+  if (!contains(dc.nodes, *target)) return reply->fail(not_in_dc(dc, *target));
+  if (place->first == *target) {
+    return reply->fail(Error(Code::kInvalid, "it runs on node '" + *target + "' already"));
+  }
+  if (cluster_.node(*target) == nullptr) {
+    return reply->fail(Error(Code::kUnavailable, "node '" + *target + "' is down"));
+  }
+  if (*timeout_ms < 1) return reply->fail(Error(Code::kInvalid, "the time allowed must be positive"));
+  asked.dc = dc.name;
+  asked.endpoint = *endpoint;
+  asked.slot = place->second;
+  asked.source = place->first;
+  asked.target = *target;
+  asked.timeout = std::chrono::milliseconds(*timeout_ms);
+  // Nothing is streamed before the preflight is over, so that a refusal is a plain error.
+  auto held_back = std::make_shared<std::vector<Json>>();
+  auto started = std::make_shared<bool>(false);
+  coordinator_->run(
+      asked,
+      [reply, held_back, started](const Json& event) {
+        if (!*started && event.value("phase", "") == "preflight") {
+          held_back->push_back(event);
+          return;
+        }
+        *started = true;
+        for (const Json& earlier : std::exchange(*held_back, {})) reply->event(earlier);
+        reply->event(event);
+      },
+      [reply, held_back, started](Result<MigrationRecord> record) {
+        if (!record.ok()) return reply->fail(record.error());
+        for (const Json& earlier : std::exchange(*held_back, {})) reply->event(earlier);
+        *started = true;
+        reply->event({{"event", "end"}, {"migration", to_json(*record)}});
+        reply->end_events();
+      });
+}
+
+void Conductor::get_migrations(const HttpRequest&, Reply reply) {
+  Json list = Json::array();
+  const auto& migrations = cluster_.migrations();
+  for (auto it = migrations.rbegin(); it != migrations.rend(); ++it) {
+    list.push_back(to_json(it->second.record));
+  }
+  reply->reply({{"migrations", list}});
+}
+
+void Conductor::get_migration(const HttpRequest& request, Reply reply) {
+  const auto* entry = cluster_.migration(request.params[0]);
+  if (entry == nullptr) {
+    return reply->fail(Error(Code::kNotFound, "there is no migration " + request.params[0]));
+  }
+  reply->reply(to_json(entry->record));
+}
+
+void Conductor::post_fault(const HttpRequest& request, Reply reply) {
+  auto point = json_get<std::string>(request.body, "point");
+  if (!point.ok()) return reply->fail(point.error());
+  if (Status armed = faults_.arm(*point); !armed.ok()) return reply->fail(armed.error());
+  reply->reply(Json::object());
+}
+
+}  // namespace dvs

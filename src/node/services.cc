@@ -1,0 +1,311 @@
+// What other nodes ask of this one (through Rpc), and the changes of DCs that any node can make.
+#include <algorithm>
+#include <csignal>
+#include <set>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "node/conductor.h"
+
+namespace dvs {
+namespace {
+
+constexpr int64_t kPartsLimitNs = 15'000'000'000;
+
+Json to_json(const TaskDescription& d) {
+  return {{"task", d.task},       {"slots", d.slots},     {"endpoints", d.endpoints},
+          {"pids", d.pids},       {"threads", d.threads}, {"memory_bytes", d.memory_bytes},
+          {"files", d.files}};
+}
+
+Result<TaskDescription> description_from(const Json& json) {
+  TaskDescription d;
+  DVS_ASSIGN(d.task, json_get<std::string>(json, "task"));
+  DVS_ASSIGN(d.endpoints, json_get<std::vector<int>>(json, "endpoints"));
+  DVS_ASSIGN(d.pids, json_get<std::vector<int>>(json, "pids"));
+  DVS_ASSIGN(d.threads, json_get<std::vector<int>>(json, "threads"));
+  DVS_ASSIGN(d.memory_bytes, json_get<uint64_t>(json, "memory_bytes"));
+  DVS_ASSIGN(d.files, json_get<Json>(json, "files"));
+  return d;
+}
+
+Result<RunRequest> run_request_from(const Json& json) {
+  RunRequest request;
+  if (json.contains("endpoint") && !json.at("endpoint").is_null()) {
+    DVS_ASSIGN(int endpoint, json_get<int>(json, "endpoint"));
+    request.endpoint = endpoint;
+  }
+  DVS_ASSIGN(request.argv, json_get<std::vector<std::string>>(json, "argv"));
+  DVS_ASSIGN(request.env, json_get_or<std::vector<std::string>>(json, "env", {}));
+  DVS_ASSIGN(request.cwd, json_get_or<std::string>(json, "cwd", "/"));
+  if (request.argv.empty() || request.argv.front().empty()) {
+    return Error(Code::kInvalid, "no program to run");
+  }
+  return request;
+}
+
+}  // namespace
+
+void Conductor::add_services() {
+  // Wraps a service that needs the part of the DC named in its arguments.
+  const auto with_part = [this](auto service) {
+    return [this, service](const Json& args, Done<Json> reply) {
+      auto dc = json_get<std::string>(args, "dc");
+      if (!dc.ok()) return reply(dc.error());
+      auto existing = part(*dc);
+      if (existing == nullptr) {
+        return reply(Error(Code::kNotFound, "node '" + context_.config.name +
+                                                "' has no part of DC " + *dc));
+      }
+      service(existing, args, reply);
+    };
+  };
+  using Part = std::shared_ptr<DcPart>;
+  rpc_->handle("run", with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
+    auto request = run_request_from(args);
+    if (!request.ok()) return reply(request.error());
+    dc->run(std::move(*request), reply);
+  }));
+  rpc_->handle("log", with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
+    auto slot = json_get<uint32_t>(args, "slot");
+    auto offset = json_get<uint64_t>(args, "offset");
+    auto max = json_get<uint64_t>(args, "max");
+    if (!slot.ok() || !offset.ok() || !max.ok()) return reply(Error(Code::kInvalid, "bad request"));
+    const Task* task = dc->last_task_of(*slot);
+    if (task == nullptr) return reply(Error(Code::kNotFound, "nothing has run there"));
+    auto log = dc->log(task->id, *offset, std::min<uint64_t>(*max, 1 << 20));
+    if (log.ok()) (*log)["started_ns"] = task->started_ns;
+    reply(std::move(log));
+  }));
+  rpc_->handle("kill", with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
+    auto slot = json_get<uint32_t>(args, "slot");
+    auto number = json_get<int>(args, "signal");
+    if (!slot.ok() || !number.ok()) return reply(Error(Code::kInvalid, "bad request"));
+    const Task* task = dc->task_of(*slot);
+    if (task == nullptr) return reply(Error(Code::kNotFound, "its process is not on this node"));
+    Status sent = dc->signal(task->id, *number);
+    if (!sent.ok()) return reply(sent.error());
+    reply(Json::object());
+  }));
+  rpc_->handle("migrate.describe",
+               with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
+                 auto slot = json_get<uint32_t>(args, "slot");
+                 if (!slot.ok()) return reply(slot.error());
+                 auto description = dc->describe(*slot);
+                 if (!description.ok()) return reply(description.error());
+                 Json json = to_json(*description);
+                 const Task* task = dc->task_of(*slot);
+                 json["pid"] = task == nullptr ? 0 : task->root_pid;
+                 reply(json);
+               }));
+  rpc_->handle("migrate.check",
+               with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
+                 auto json = json_get<Json>(args, "description");
+                 auto description =
+                     json.ok() ? description_from(*json) : Result<TaskDescription>(json.error());
+                 if (!description.ok()) return reply(description.error());
+                 Status fit = dc->check_arrival(*description);
+                 if (!fit.ok()) return reply(fit.error());
+                 reply(Json::object());
+               }));
+  rpc_->handle("migrate.expect",
+               with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
+                 auto id = json_get<std::string>(args, "id");
+                 if (!id.ok()) return reply(id.error());
+                 dc->expect_images(*id, [reply](Result<bool> ready) {
+                   if (!ready.ok()) return reply(ready.error());
+                   reply(Json::object());
+                 });
+               }));
+  rpc_->handle("ps", [this](const Json&, const Done<Json>& reply) {
+    Json list = Json::array();
+    for (const auto& [name, existing] : parts_) {
+      for (const Json& process : existing->processes()) list.push_back(process);
+    }
+    reply(list);
+  });
+  rpc_->handle("migrate.phase", [this](const Json& args, const Done<Json>& reply) {
+    auto id = json_get<std::string>(args, "id");
+    auto phase = json_get<std::string>(args, "phase");
+    if (id.ok() && phase.ok()) coordinator_->on_phase(*id, *phase);
+    reply(Json::object());
+  });
+  rpc_->handle("migrate.progress", [this](const Json& args, const Done<Json>& reply) {
+    auto id = json_get<std::string>(args, "id");
+    auto sent = json_get<uint64_t>(args, "sent");
+    auto total = json_get<uint64_t>(args, "total");
+    if (id.ok() && sent.ok() && total.ok()) coordinator_->on_progress(*id, *sent, *total);
+    reply(Json::object());
+  });
+  rpc_->handle("migrate.done", [this](const Json& args, const Done<Json>& reply) {
+    auto id = json_get<std::string>(args, "id");
+    if (id.ok()) coordinator_->on_done(*id, args);
+    reply(Json::object());
+  });
+}
+
+// ---- DCs ------------------------------------------------------------------------------------------------
+
+Status Conductor::check_nodes(const std::vector<std::string>& nodes) const {
+  if (nodes.empty()) return Error(Code::kInvalid, "a DC needs at least one node");
+  std::set<std::string> seen;
+  for (const std::string& node : nodes) {
+    if (!seen.insert(node).second) return Error(Code::kInvalid, "node '" + node + "' is named twice");
+    if (!id_of(node).has_value()) return Error(Code::kNotFound, "there is no node '" + node + "'");
+    if (cluster_.node(node) == nullptr) {
+      return Error(Code::kUnavailable, "node '" + node + "' is down");
+    }
+  }
+  return {};
+}
+
+void Conductor::create_dc(const DcRecord& asked, Done<bool> done) {
+  DcRecord record = asked;
+  if (!is_name(record.name)) {
+    return done(Error(Code::kInvalid, "a DC's name has 1 to 15 letters, digits, '-' or '_'"));
+  }
+  if (Status fit = check_nodes(record.nodes); !fit.ok()) return done(fit.error());
+  if (record.endpoints < 128 || record.endpoints > dvk::kMaxSlots) {
+    return done(Error(Code::kInvalid, "a DC has between 128 and " + std::to_string(dvk::kMaxSlots) +
+                                          " endpoints"));
+  }
+  int id = 0;
+  for (const auto& [name, dc] : cluster_.dcs()) id = std::max(id, dc.id + 1);
+  record.id = id;
+  // Its clock starts at an hour, so that offsets to it are positive on freshly booted machines.
+  constexpr int64_t kHourNs = 3'600'000'000'000;
+  record.clock_origin_ns = realtime_ns() - kHourNs;
+  const std::string key = cluster_.keys().dc(record.name);
+  const std::string id_key = cluster_.keys().prefix() + "dcids/" + std::to_string(id);
+  std::vector<Compare> compares = {Compare::absent(key), Compare::absent(id_key)};
+  std::vector<Change> changes = {Change::put(key, to_json(record).dump()),
+                                 Change::put(id_key, record.name)};
+  context_.store.txn(
+      std::move(compares), std::move(changes), [this, record, done](Result<TxnResult> result) {
+        if (!result.ok()) return done(result.error());
+        if (!result->applied && cluster_.dc(record.name) == nullptr) {
+          // The id was just taken by another new DC: known by the next turn of the watch.
+          auto timer = std::make_shared<boost::asio::steady_timer>(context_.executor,
+                                                                   std::chrono::milliseconds(20));
+          timer->async_wait([this, timer, record, done](const boost::system::error_code&) {
+            create_dc(record, done);
+          });
+          return;
+        }
+        if (!result->applied) {
+          return done(Error(Code::kConflict, "there is a DC " + record.name + " already"));
+        }
+        await_parts(record.name, monotonic_ns() + kPartsLimitNs, done);
+      });
+}
+
+// Waits until every node of a DC has its part, or one says why not.
+void Conductor::await_parts(const std::string& dc, int64_t until_ns, Done<bool> done) {
+  const DcRecord* record = cluster_.dc(dc);
+  const auto& parts = cluster_.parts(dc);
+  bool all = record != nullptr;
+  std::string missing;
+  for (const std::string& node : record == nullptr ? std::vector<std::string>{} : record->nodes) {
+    const auto found = parts.find(node);
+    if (found == parts.end()) {
+      all = false;
+      missing = node;
+    } else if (!found->second.ready) {
+      return done(Error(Code::kInternal, "node '" + node + "' cannot make its part of DC " + dc +
+                                             ": " + found->second.error));
+    }
+  }
+  if (all) return done(true);
+  if (monotonic_ns() > until_ns) {
+    return done(Error(Code::kTimeout, "node '" + missing + "' has not made its part of DC " + dc +
+                                          " in time"));
+  }
+  auto timer = std::make_shared<boost::asio::steady_timer>(context_.executor,
+                                                           std::chrono::milliseconds(10));
+  timer->async_wait([this, timer, dc, until_ns, done](const boost::system::error_code&) {
+    await_parts(dc, until_ns, done);
+  });
+}
+
+void Conductor::change_dc(const std::string& name,
+                          const std::function<Result<DcRecord>(DcRecord)>& change,
+                          Done<bool> done) {
+  const std::string key = cluster_.keys().dc(name);
+  context_.store.range(key, [this, name, key, change, done](Result<RangeResult> found) {
+    if (!found.ok()) return done(found.error());
+    const KeyValue* current = nullptr;
+    for (const KeyValue& kv : found->items) {
+      if (kv.key == key) current = &kv;
+    }
+    if (current == nullptr) return done(Error(Code::kNotFound, "there is no DC " + name));
+    auto record = dc_record(current->value);
+    if (!record.ok()) return done(record.error());
+    auto changed = change(*record);
+    if (!changed.ok()) return done(changed.error());
+    context_.store.txn({Compare::exists_at(key, current->mod_revision)},
+                       {Change::put(key, dvs::to_json(*changed).dump())},
+                       [this, name, done](Result<TxnResult> result) {
+                         if (!result.ok()) return done(result.error());
+                         if (!result->applied) {
+                           return done(Error(Code::kConflict, "DC " + name +
+                                                                  " was just changed; try again"));
+                         }
+                         await_parts(name, monotonic_ns() + kPartsLimitNs, done);
+                       });
+  });
+}
+
+void Conductor::remove_dc(const std::string& name, bool force, Done<bool> done) {
+  const DcRecord* record = cluster_.dc(name);
+  if (record == nullptr) return done(Error(Code::kNotFound, "there is no DC " + name));
+  if (!force && !cluster_.endpoints(name).empty()) {
+    return done(Error(Code::kConflict, std::to_string(cluster_.endpoints(name).size()) +
+                                           " endpoints are bound in DC " + name +
+                                           "; end them first, or use --force"));
+  }
+  const std::string id_key = cluster_.keys().prefix() + "dcids/" + std::to_string(record->id);
+  context_.store.txn(
+      {}, {Change::remove(cluster_.keys().dc(name)), Change::remove(id_key),
+           Change::remove_prefix(cluster_.keys().endpoints(name)),
+           Change::remove_prefix(cluster_.keys().prefix() + "locks/" + name + "/")},
+      [this, name, done](Result<TxnResult> result) {
+        if (!result.ok()) return done(result.error());
+        await_no_parts(name, monotonic_ns() + kPartsLimitNs, done);
+      });
+}
+
+void Conductor::await_no_parts(const std::string& dc, int64_t until_ns, Done<bool> done) {
+  if (cluster_.parts(dc).empty() && part(dc) == nullptr) return done(true);
+  if (monotonic_ns() > until_ns) {
+    return done(Error(Code::kTimeout, "not every node has removed its part of DC " + dc + " yet"));
+  }
+  auto timer = std::make_shared<boost::asio::steady_timer>(context_.executor,
+                                                           std::chrono::milliseconds(10));
+  timer->async_wait([this, timer, dc, until_ns, done](const boost::system::error_code&) {
+    await_no_parts(dc, until_ns, done);
+  });
+}
+
+// Finds the slot and the node of an endpoint of a DC.
+Result<std::pair<std::string, uint32_t>> Conductor::locate(const std::string& dc,
+                                                           int endpoint) const {
+  const DcRecord* record = cluster_.dc(dc);
+  if (record == nullptr) return Error(Code::kNotFound, "there is no DC " + dc);
+  const int64_t slot = endpoint < -NR_TASKS
+                           ? int64_t{-1}
+                           : int64_t{_ENDPOINT_P(endpoint)} + record->tasks;
+  if (slot < 0 || slot >= record->endpoints) {
+    return Error(Code::kInvalid, "endpoint " + std::to_string(endpoint) + " is out of range in DC " +
+                                     dc);
+  }
+  const auto* entry = cluster_.endpoint(dc, static_cast<uint32_t>(slot));
+  if (entry == nullptr) {
+    return Error(Code::kNotFound, "no process has endpoint " + std::to_string(endpoint) + " in DC " +
+                                      dc);
+  }
+  const auto node = cluster_.name_of(entry->record.node);
+  if (!node.has_value()) return Error(Code::kNotFound, "its node has left the cluster");
+  return std::make_pair(*node, static_cast<uint32_t>(slot));
+}
+
+}  // namespace dvs
