@@ -44,7 +44,9 @@ int my_tid() {
   return self.tid;
 }
 
-bool belongs_here(const Descriptor& d) { return runs_here(load_kind(d)) || load_kind(d) == Kind::kBackup; }
+bool belongs_here(const Descriptor& d) {
+  return runs_here(load_kind(d)) || load_kind(d) == Kind::kBackup;
+}
 
 // The slot bound to a thread; slots() when there is none.
 uint32_t slot_of_thread(const Region& region, int tid) {
@@ -126,7 +128,8 @@ unsigned long rts_flags(const Descriptor& d) {
   if (is_migrating(d)) flags |= MIGRATE;
   if (load_tx(d).phase == TxPhase::kPosted) flags |= SENDING;
   const RxPhase rx = load_rx(d).phase;
-  if (rx == RxPhase::kWaiting || rx == RxPhase::kParked || rx == RxPhase::kFilling) flags |= RECEIVING;
+  if (rx == RxPhase::kWaiting || rx == RxPhase::kParked || rx == RxPhase::kFilling)
+    flags |= RECEIVING;
   if (d.touching[0].load() != 0) flags |= ONCOPY;
   return flags;
 }
@@ -216,7 +219,8 @@ int dvk_receive_T(int src, message* m, long timeout_ms) {
 
 int dvk_sendrec_T(int ep, message* m, long timeout_ms) {
   if (m == nullptr) return EDVSINVAL;
-  return with_caller([&](Caller& caller) { return caller.sendrec(ep, *m, deadline_of(timeout_ms)); });
+  return with_caller(
+      [&](Caller& caller) { return caller.sendrec(ep, *m, deadline_of(timeout_ms)); });
 }
 
 int dvk_rcvrqst_T(message* m, long timeout_ms) {
@@ -228,13 +232,13 @@ int dvk_rcvrqst_T(message* m, long timeout_ms) {
 
 int dvk_reply_T(int dst, message* m, long timeout_ms) {
   if (m == nullptr) return EDVSINVAL;
-  return with_caller([&](Caller& caller) { return caller.reply(dst, *m, deadline_of(timeout_ms)); });
+  return with_caller(
+      [&](Caller& caller) { return caller.reply(dst, *m, deadline_of(timeout_ms)); });
 }
 
 int dvk_notify_X(int src_nr, int dst, long value, long timeout_ms) {
-  return with_caller([&](Caller& caller) {
-    return caller.notify(src_nr, dst, value, deadline_of(timeout_ms));
-  });
+  return with_caller(
+      [&](Caller& caller) { return caller.notify(src_nr, dst, value, deadline_of(timeout_ms)); });
 }
 
 int dvk_vcopy_T(int src_ep, const void* src, int dst_ep, void* dst, size_t bytes, long timeout_ms) {

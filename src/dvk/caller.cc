@@ -14,7 +14,11 @@ constexpr int64_t kSettleMs = 500;
 }  // namespace
 
 Caller::Caller(const Region& region, uint32_t slot, uint32_t tid)
-    : region_(region), slot_(slot), me_(region.at(slot)), incarnation_(me_.incarnation.load()) {
+    : region_(region),
+      slot_(slot),
+      me_(region.at(slot)),
+      tid_(tid),
+      incarnation_(me_.incarnation.load()) {
   uint32_t nobody = 0;
   if (!me_.busy.compare_exchange_strong(nobody, tid)) {
     status_ = EDVSBUSY;
@@ -27,14 +31,23 @@ Caller::Caller(const Region& region, uint32_t slot, uint32_t tid)
 Caller::~Caller() {
   if (status_ == EDVSBUSY) return;
   leave();
-  me_.busy.store(0);
+  uint32_t mine = tid_;
+  me_.busy.compare_exchange_strong(mine, 0);
+}
+
+// By compare-and-swap with the thread's id: the slot may have been given to another process, if
+// another one unbound this endpoint in the middle of the call.
+void Caller::leave() {
+  uint32_t mine = tid_;
+  me_.inside.compare_exchange_strong(mine, 0);
 }
 
 // The gate: closed while the endpoint migrates, and for a backup until it becomes the primary.
 void Caller::enter() {
   for (;;) {
     const uint32_t prepared = event_prepare(me_.event);
-    me_.inside.store(1);
+    uint32_t nobody = 0;
+    me_.inside.compare_exchange_strong(nobody, tid_);
     const bool closed = is_migrating(me_) || load_kind(me_) == Kind::kBackup;
     if (!closed || me_.incarnation.load() != incarnation_) return;
     leave();
@@ -67,12 +80,17 @@ int Caller::send(int dst, message& m, Deadline deadline) {
   uint32_t peer = 0;
   if (int rc = check_peer(dst, peer); rc != OK) return rc;
   const Descriptor& receiver = region_.at(peer);
+  m.m_source = me_.endpoint.load();
+  // To a client whose request was taken, it is the answer: that is never posted, since the client
+  // looks at no senders.
+  if (awaits_me(receiver)) {
+    if (int rc = answer(peer, m, deadline); rc != EDVSPROCSTS) return rc;
+  }
   const TxWord theirs = load_tx(receiver);
   if (theirs.phase == TxPhase::kPosted && load_tx_kind(receiver) == OpKind::kSendRec &&
       region_.slot_of(receiver.tx_peer.load()) == slot_) {
     return EDVSLOCKED;
   }
-  m.m_source = me_.endpoint.load();
   return transact(OpKind::kSend, dst, peer, m, deadline);
 }
 
@@ -138,7 +156,7 @@ bool Caller::is_done(uint64_t number, int& rc) const {
 int Caller::settle(uint64_t number) {
   int rc = OK;
   is_done(number, rc);
-  me_.tx.store(TxWord{TxPhase::kIdle, 0, number}.pack());
+  swap_tx(me_, TxWord{TxPhase::kDone, rc, number}, TxWord{TxPhase::kIdle, 0, number});
   return rc;
 }
 
@@ -172,46 +190,56 @@ int Caller::await_answer(uint64_t number, uint32_t peer, message& m, Deadline de
 
 // Takes back an operation whose deadline has passed. Within this region the compare-and-swap
 // decides. If the peer is elsewhere, its node is asked (dvsd carries the question): the result is
-// what really happened, as long as that node answers within kSettleMs.
+// what really happened, as long as that node answers within kSettleMs. The peer may arrive here
+// meanwhile: what it had taken elsewhere is known in this descriptor before it counts as here.
 int Caller::cancel(uint64_t number, uint32_t peer) {
   TxWord tx = load_tx(me_);
-  while (tx.phase == TxPhase::kPosted || tx.phase == TxPhase::kTaken) {
-    if (swap_tx(me_, tx, TxWord{TxPhase::kCancel, 0, number})) break;
-    tx = load_tx(me_);
-  }
-  if (tx.phase == TxPhase::kDone) return settle(number);
+  const TxWord cancelled{TxPhase::kCancel, 0, number};
+  while (is_outstanding(tx) && !swap_tx(me_, tx, cancelled)) tx = load_tx(me_);
   const bool carried = load_tx_kind(me_) == OpKind::kVcopy;  // by dvsd, wherever the peer is
-  if (carried || is_elsewhere(load_kind(region_.at(peer)))) {
-    region_.ring(slot_);
-    const Deadline limit = Deadline::after_ms(kSettleMs);
-    for (;;) {
-      const uint32_t prepared = event_prepare(me_.event);
-      int rc = OK;
-      if (is_done(number, rc)) return settle(number);
-      if (sleep_on(me_.event, prepared, limit) == Woken::kOver) break;
+  const Deadline limit = Deadline::after_ms(kSettleMs);
+  region_.ring(slot_);
+  for (bool over = false;;) {
+    const uint32_t prepared = event_prepare(me_.event);
+    int rc = OK;
+    if (is_done(number, rc)) return settle(number);
+    if (!still_bound()) return EDVSSHUTDOWN;
+    const bool decided_here = !carried && !is_elsewhere(load_kind(region_.at(peer)));
+    if (decided_here || over) {
+      if (swap_tx(me_, cancelled, TxWord{TxPhase::kIdle, 0, number})) return EDVSTIMEDOUT;
+      continue;
     }
+    over = sleep_on(me_.event, prepared, limit) == Woken::kOver;
   }
-  me_.tx.store(TxWord{TxPhase::kIdle, 0, number}.pack());
-  return EDVSTIMEDOUT;
 }
 
 int Caller::reply(int dst, message& m, Deadline deadline) {
   uint32_t peer = 0;
   if (int rc = check_peer(dst, peer); rc != OK) return rc;
-  Descriptor& client = region_.at(peer);
   m.m_source = me_.endpoint.load();
+  return answer(peer, m, deadline);
+}
+
+// Whether this process has taken the client's request and not answered it.
+bool Caller::awaits_me(const Descriptor& client) const {
+  return load_tx(client).phase == TxPhase::kTaken && load_tx_kind(client) == OpKind::kSendRec &&
+         region_.slot_of(client.tx_peer.load()) == slot_;
+}
+
+int Caller::answer(uint32_t peer, const message& m, Deadline deadline) {
+  Descriptor& client = region_.at(peer);
   for (;;) {
     const uint32_t prepared = event_prepare(client.event);
     if (try_push(region_, slot_, peer, OpKind::kReply, m, 0)) {
       me_.local_sent.fetch_add(1, std::memory_order_relaxed);
       return OK;
     }
-    const bool waits_for_me = load_tx(client).phase == TxPhase::kTaken &&
-                              region_.slot_of(client.tx_peer.load()) == slot_;
-    if (!waits_for_me) return EDVSPROCSTS;
-    if (load_rx(client).phase != RxPhase::kParked && !is_migrating(client)) return EDVSPROCSTS;
+    if (!awaits_me(client)) return EDVSPROCSTS;
+    const RxPhase phase = load_rx(client).phase;
+    if (phase == RxPhase::kWaiting) continue;  // its gate has opened just now
+    if (phase != RxPhase::kParked && !is_migrating(client)) return EDVSPROCSTS;
     // The client is being migrated: its answer waits until it is known where it runs.
-    if (sleep_on(client.event, prepared, deadline) == Woken::kOver) return EDVSTIMEDOUT;
+    if (sleep_on(client.event, prepared, deadline) == Woken::kOver) return over(deadline);
     if (!still_bound()) return EDVSSHUTDOWN;
   }
 }
@@ -259,7 +287,7 @@ OpKind Caller::take_rx(message& m) {
   m = me_.rx_message.load();
   const auto kind = static_cast<OpKind>(me_.rx_kind.load(std::memory_order_relaxed));
   const RxWord rx = load_rx(me_);
-  me_.rx.store(rx.with(RxPhase::kIdle).pack());
+  swap_rx(me_, rx, rx.with(RxPhase::kIdle));
   return kind;
 }
 
@@ -283,7 +311,7 @@ int Caller::receive(int src, message& m, Deadline deadline, RxMode mode) {
     if (!close_rx_or_take(m)) return OK;
     if (woken == Woken::kOver) {
       if (look(mode, filter, m)) return OK;
-      return deadline.when_ns() == 0 ? EDVSAGAIN : EDVSTIMEDOUT;
+      return over(deadline);
     }
   }
 }
@@ -301,14 +329,16 @@ bool Caller::close_rx_or_take(message& m) {
   return true;
 }
 
-// Whether look() would find something, or a stale bit to clear.
+// Whether there is a reason not to sleep: something look() would find, or a stale bit to clear, or
+// a wake-up, or nobody to wait for. Asked when rx is open: who comes later sees that and signals.
 bool Caller::something_for(RxMode mode, uint32_t filter) const {
   const SlotSet senders = region_.senders(slot_);
   const SlotSet notifies = region_.notifies(slot_);
   if (filter != kAnySlot) {
-    return senders.test(filter) || (mode == RxMode::kAny && notifies.test(filter));
+    return senders.test(filter) || (mode == RxMode::kAny && notifies.test(filter)) ||
+           load_kind(region_.at(filter)) == Kind::kFree;
   }
-  return senders.find(0) < region_.slots() ||
+  return senders.find(0) < region_.slots() || (me_.flags.load() & kWokenUp) != 0 ||
          (mode == RxMode::kAny && notifies.find(0) < region_.slots());
 }
 

@@ -32,18 +32,22 @@ class Caller {
   struct Party;
 
   void enter();
-  void leave() { me_.inside.store(0); }
+  void leave();
   // Sleeps outside, comes back through the gate. Looks again in any case; kOver at the deadline.
   enum class Woken { kLookAgain, kOver };
   Woken sleep_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline);
   bool still_bound() const;
 
+  // EDVSAGAIN for a call that was not to wait.
+  static int over(Deadline deadline) { return deadline.when_ns() == 0 ? EDVSAGAIN : EDVSTIMEDOUT; }
   int check_peer(int endpoint, uint32_t& slot) const;
   int transact(OpKind kind, int dst, uint32_t peer, const message& m, Deadline deadline);
   void prepare(OpKind kind, int dst, const message& m);
   void post(uint64_t number, uint32_t peer);
   int await_done(uint64_t number, uint32_t peer, Deadline deadline);
   int await_answer(uint64_t number, uint32_t peer, message& m, Deadline deadline);
+  bool awaits_me(const Descriptor& client) const;
+  int answer(uint32_t peer, const message& m, Deadline deadline);
   int cancel(uint64_t number, uint32_t peer);
   int settle(uint64_t number);
   bool is_done(uint64_t number, int& rc) const;
@@ -66,6 +70,7 @@ class Caller {
   const Region& region_;
   const uint32_t slot_;
   Descriptor& me_;
+  const uint32_t tid_;
   const uint64_t incarnation_;
   int status_ = OK;
 };

@@ -13,9 +13,12 @@ namespace {
 
 int copy_error(int err) {
   switch (err) {
-    case ESRCH: return EDVSDSTDIED;
-    case EPERM: return EDVSPRIVILEGES;
-    default: return EDVSFAULT;
+    case ESRCH:
+      return EDVSDSTDIED;
+    case EPERM:
+      return EDVSPRIVILEGES;
+    default:
+      return EDVSFAULT;
   }
 }
 

@@ -43,7 +43,8 @@ int control_call(const Region& region, int tid, const ControlRequest& request, D
     if (deadline.passed()) {
       // Taken back, unless the answer came just now. dvsd's late answer meets another ticket.
       uint32_t posted = word(ControlPhase::kPosted);
-      if (slot->phase.compare_exchange_strong(posted, word(ControlPhase::kFree))) return EDVSRSCBUSY;
+      if (slot->phase.compare_exchange_strong(posted, word(ControlPhase::kFree)))
+        return EDVSRSCBUSY;
       continue;
     }
     futex_wait(slot->phase, phase, deadline);

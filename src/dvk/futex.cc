@@ -19,7 +19,8 @@ bool event_sleep(std::atomic<uint32_t>& event, uint32_t prepared, Deadline deadl
     __builtin_ia32_pause();
   }
   uint32_t expected = prepared;
-  if (!event.compare_exchange_strong(expected, prepared | 1, std::memory_order_seq_cst) && expected != (prepared | 1)) {
+  if (!event.compare_exchange_strong(expected, prepared | 1, std::memory_order_seq_cst) &&
+      expected != (prepared | 1)) {
     return true;
   }
   return futex_wait(event, prepared | 1, deadline) != ETIMEDOUT;

@@ -163,8 +163,8 @@ Status Region::adopt_header() {
 
 namespace {
 
-// A new mapping is all zeros, which is what every descriptor, set and control slot starts as: all that
-// is left to do is the header, its magic last.
+// A new mapping is all zeros, which is what every descriptor, set and control slot starts as: all
+// that is left to do is the header, its magic last.
 void format(RegionHeader& header, const RegionSpec& spec) {
   fill_header(header, spec);
   std::atomic_thread_fence(kSeqCst);
@@ -196,7 +196,7 @@ Result<Region> Region::create(const std::string& path, const RegionSpec& spec) {
 Result<Region> Region::open(const std::string& path) {
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!fd.valid()) return errno_error("cannot open " + path);
-  struct stat info{};
+  struct stat info {};
   if (::fstat(fd.get(), &info) != 0) return errno_error("cannot stat " + path);
   const auto size = static_cast<size_t>(info.st_size);
   if (size < sizeof(RegionHeader) || size > region_size(kMaxSlots)) {

@@ -31,28 +31,56 @@ void tell_owner(const Region& region, uint32_t slot) {
 
 }  // namespace
 
+namespace {
+
+// The message is written by who claimed the wait. False: the wait has been ended by force meanwhile
+// (the receiver is gone); the message counts as not delivered.
+bool fill(const Region& region, uint32_t target, const RxWord& filling, OpKind kind,
+          const message& m) {
+  Descriptor& receiver = region.at(target);
+  receiver.rx_kind.store(static_cast<uint32_t>(kind), std::memory_order_relaxed);
+  receiver.rx_message.store(m);
+  if (!swap_rx(receiver, filling, filling.with(RxPhase::kFull))) return false;
+  tell_owner(region, target);
+  return true;
+}
+
+RxWord claimed_by(const RxWord& rx, uint32_t filler) {
+  RxWord filling = rx.with(RxPhase::kFilling);
+  filling.filler = static_cast<uint16_t>(filler);
+  return filling;
+}
+
+}  // namespace
+
 bool try_push(const Region& region, uint32_t source, uint32_t target, OpKind kind, const message& m,
               uint64_t number) {
   Descriptor& receiver = region.at(target);
-  RxWord rx = load_rx(receiver);
+  RxWord rx;
   do {
-    if (!admits(region, rx, receiver, source, kind)) return false;
-    RxWord filling = rx.with(RxPhase::kFilling);
-    filling.filler = static_cast<uint16_t>(source);
-    if (swap_rx(receiver, rx, filling)) {
-      rx = filling;
-      break;
-    }
     rx = load_rx(receiver);
-  } while (true);
+    if (!admits(region, rx, receiver, source, kind)) return false;
+  } while (!swap_rx(receiver, rx, claimed_by(rx, source)));
   if (kind == OpKind::kSendRec) {
     region.at(source).tx.store(TxWord{TxPhase::kTaken, 0, number}.pack());
   }
-  receiver.rx_kind.store(static_cast<uint32_t>(kind), std::memory_order_relaxed);
-  receiver.rx_message.store(m);
-  receiver.rx.store(rx.with(RxPhase::kFull).pack());
-  tell_owner(region, target);
-  return true;
+  return fill(region, target, claimed_by(rx, source), kind, m);
+}
+
+bool deliver_answer(const Region& region, uint32_t target, uint64_t number, const message& m) {
+  Descriptor& client = region.at(target);
+  RxWord rx;
+  do {
+    // The number is looked at within one wait, or the swap fails.
+    rx = load_rx(client);
+    const bool waits = rx.phase == RxPhase::kWaiting || rx.phase == RxPhase::kParked;
+    const TxWord tx = load_tx(client);
+    if (!waits || rx.mode != RxMode::kAnswer || tx.number != number || !is_outstanding(tx)) {
+      return false;
+    }
+    // A process never fills its own wait: if dvsd dies now, its successor sees that it was dvsd.
+  } while (!swap_rx(client, rx, claimed_by(rx, target)));
+  return fill(region, target, claimed_by(rx, target), OpKind::kReply, m);
 }
 
 void announce(const Region& region, uint32_t source, uint32_t target) {
@@ -62,22 +90,49 @@ void announce(const Region& region, uint32_t source, uint32_t target) {
   if (phase == RxPhase::kWaiting || phase == RxPhase::kParked) event_signal(receiver.event);
 }
 
+namespace {
+
+bool is_message(OpKind kind) {
+  return kind == OpKind::kSend || kind == OpKind::kSendRec || kind == OpKind::kNotify;
+}
+
+}  // namespace
+
 bool try_pull(const Region& region, uint32_t target, uint32_t source, Taken& taken) {
   region.senders(target).clear(source);
   Descriptor& sender = region.at(source);
   const TxWord posted = load_tx(sender);
-  if (posted.phase != TxPhase::kPosted || region.slot_of(sender.tx_peer.load()) != target) {
+  if (posted.phase != TxPhase::kPosted || load_kind(sender) == Kind::kFree ||
+      region.slot_of(sender.tx_peer.load()) != target) {
     return false;
   }
   taken.kind = load_tx_kind(sender);
+  if (!is_message(taken.kind)) return false;
   taken.m = sender.tx_message.load();
-  if (taken.kind == OpKind::kNotify) region.notifies(target).set(source);
   TxWord after = posted;
   after.phase = taken.kind == OpKind::kSendRec ? TxPhase::kTaken : TxPhase::kDone;
   if (!swap_tx(sender, posted, after)) return false;
+  if (taken.kind == OpKind::kNotify) region.notifies(target).set(source);
   // A sendrec's owner has nothing to do before the answer; at home it sleeps on.
   if (after.phase == TxPhase::kDone) tell_owner(region, source);
   return true;
+}
+
+bool record_notification(const Region& region, uint32_t source, uint32_t target) {
+  Descriptor& sender = region.at(source);
+  TxWord tx = load_tx(sender);
+  if (load_tx_kind(sender) != OpKind::kNotify || region.slot_of(sender.tx_peer.load()) != target) {
+    return false;
+  }
+  if (tx.phase == TxPhase::kPosted) {
+    const TxWord posted = tx;
+    tx.phase = TxPhase::kTaken;
+    if (!swap_tx(sender, posted, tx)) return false;
+  }
+  if (tx.phase != TxPhase::kTaken) return false;
+  region.notifies(target).set(source);
+  event_signal(region.at(target).event);
+  return finish(region, source, tx.number, OK);
 }
 
 bool finish(const Region& region, uint32_t slot, uint64_t number, int rc) {
@@ -99,13 +154,16 @@ void release_peers(const Region& region, uint32_t slot) {
     if (peer == slot) continue;
     Descriptor& d = region.at(peer);
     const RxWord rx = load_rx(d);
-    if (rx.phase == RxPhase::kFilling && rx.filler == slot) {
-      if (swap_rx(d, rx, rx.with(RxPhase::kWaiting))) event_signal(d.event);
+    if (rx.filler == slot && rx.phase == RxPhase::kFilling) {
+      if (swap_rx(d, rx, rx.with(RxPhase::kWaiting))) tell_owner(region, peer);
     }
-    const TxWord tx = load_tx(d);
+    if (rx.filler == slot && rx.phase == RxPhase::kFull) tell_owner(region, peer);
+    if (region.notifies(peer).test(slot)) tell_owner(region, peer);
     if (region.slot_of(d.tx_peer.load()) != slot) continue;
+    const TxWord tx = load_tx(d);
     if (tx.phase == TxPhase::kPosted) finish(region, peer, tx.number, EDVSDSTDIED);
     if (tx.phase == TxPhase::kTaken) finish(region, peer, tx.number, EDVSSRCDIED);
+    if (tx.phase == TxPhase::kDone) tell_owner(region, peer);
   }
 }
 

@@ -19,6 +19,10 @@ inline bool swap_rx(Descriptor& d, RxWord from, RxWord to) {
 }
 inline Kind load_kind(const Descriptor& d) { return static_cast<Kind>(d.kind.load()); }
 inline OpKind load_tx_kind(const Descriptor& d) { return static_cast<OpKind>(d.tx_kind.load()); }
+// In the hands of the peer, or on the way there.
+inline bool is_outstanding(const TxWord& tx) {
+  return tx.phase == TxPhase::kPosted || tx.phase == TxPhase::kTaken;
+}
 inline bool is_migrating(const Descriptor& d) { return (d.flags.load() & kMigrating) != 0; }
 // The process itself is on this node (as the primary, or as a replica).
 inline bool runs_here(Kind kind) { return kind == Kind::kLocal || kind == Kind::kReplica; }
@@ -30,6 +34,11 @@ inline bool is_elsewhere(Kind kind) { return kind == Kind::kRemote || kind == Ki
 // can see the message. False: it does not wait; nothing happened.
 bool try_push(const Region& region, uint32_t source, uint32_t target, OpKind kind, const message& m,
               uint64_t number);
+
+// Gives the answer `m` to the process in slot `target` for its request `number`, on behalf of a peer
+// elsewhere: also to one that is parked. For dvsd. False: it does not wait for that; nothing
+// happened.
+bool deliver_answer(const Region& region, uint32_t target, uint64_t number, const message& m);
 
 // Announces a posted operation to its receiver in this region.
 void announce(const Region& region, uint32_t source, uint32_t target);
@@ -46,8 +55,14 @@ bool try_pull(const Region& region, uint32_t target, uint32_t source, Taken& tak
 // and wakes its owner (or tells dvsd, for a mirror).
 bool finish(const Region& region, uint32_t slot, uint64_t number, int rc);
 
+// Records the notification posted by slot `source` for slot `target`, whose owner need not look for
+// it. For dvsd. What a death of dvsd in the middle leaves (kTaken) is completed by calling it
+// again; then, and only then, the notification may be seen twice. False: it is not there.
+bool record_notification(const Region& region, uint32_t source, uint32_t target);
+
 // Ends everything that waits for the process in `slot`, which has gone: posted operations with
-// EDVSDSTDIED, taken requests with EDVSSRCDIED; undoes a push that the dead process began.
+// EDVSDSTDIED, taken requests with EDVSSRCDIED. Undoes a push that the dead process began, and
+// wakes those whom it may have died before waking.
 void release_peers(const Region& region, uint32_t slot);
 
 }  // namespace dvs::dvk
