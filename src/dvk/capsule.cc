@@ -41,6 +41,8 @@ void put_endpoint(wire::Writer& out, const CapsuleEndpoint& e) {
   out.put(static_cast<uint32_t>(e.notifications.size()));
   for (const auto& notification : e.notifications) {
     out.put(notification.source);
+    out.put(notification.incarnation);
+    out.put(notification.number);
     out.put(notification.value);
   }
 }
@@ -71,8 +73,12 @@ CapsuleEndpoint get_endpoint(wire::Reader& in) {
   for (uint64_t& counter : e.counters) counter = in.get<uint64_t>();
   const auto notifications = in.get<uint32_t>();
   for (uint32_t i = 0; i < notifications && in.ok(); ++i) {
-    const auto source = in.get<uint16_t>();
-    e.notifications.push_back({source, in.get<int64_t>()});
+    CapsuleNotification notification;
+    notification.source = in.get<uint16_t>();
+    notification.incarnation = in.get<uint64_t>();
+    notification.number = in.get<uint64_t>();
+    notification.value = in.get<int64_t>();
+    e.notifications.push_back(notification);
   }
   return e;
 }
@@ -99,6 +105,26 @@ CapsuleDebt get_debt(wire::Reader& in) {
   return debt;
 }
 
+void put_peer(wire::Writer& out, const CapsulePeer& peer) {
+  out.put(peer.slot);
+  out.put(peer.endpoint);
+  out.put(peer.incarnation);
+  out.put(peer.epoch);
+  out.put(peer.node);
+  out.put_string(peer.name);
+}
+
+CapsulePeer get_peer(wire::Reader& in) {
+  CapsulePeer peer;
+  peer.slot = in.get<uint32_t>();
+  peer.endpoint = in.get<int>();
+  peer.incarnation = in.get<uint64_t>();
+  peer.epoch = in.get<uint32_t>();
+  peer.node = in.get<uint32_t>();
+  peer.name = std::string(in.get_string());
+  return peer;
+}
+
 bool fits(const Capsule& capsule, uint32_t slots) {
   for (const auto& e : capsule.endpoints) {
     if (e.slot >= slots || e.name.size() >= MAXPROCNAME) return false;
@@ -108,6 +134,9 @@ bool fits(const Capsule& capsule, uint32_t slots) {
   }
   for (const auto& debt : capsule.debts) {
     if (debt.source >= slots) return false;
+  }
+  for (const auto& peer : capsule.peers) {
+    if (peer.slot >= slots || peer.name.size() >= MAXPROCNAME) return false;
   }
   return true;
 }
@@ -121,6 +150,8 @@ std::string encode_capsule(const Capsule& capsule) {
   for (const auto& endpoint : capsule.endpoints) put_endpoint(out, endpoint);
   out.put(static_cast<uint32_t>(capsule.debts.size()));
   for (const auto& debt : capsule.debts) put_debt(out, debt);
+  out.put(static_cast<uint32_t>(capsule.peers.size()));
+  for (const auto& peer : capsule.peers) put_peer(out, peer);
   return out.take();
 }
 
@@ -132,6 +163,8 @@ Result<Capsule> decode_capsule(std::string_view bytes, uint32_t slots) {
   for (uint32_t i = 0; i < endpoints && in.ok(); ++i) capsule.endpoints.push_back(get_endpoint(in));
   const auto debts = in.get<uint32_t>();
   for (uint32_t i = 0; i < debts && in.ok(); ++i) capsule.debts.push_back(get_debt(in));
+  const auto peers = in.get<uint32_t>();
+  for (uint32_t i = 0; i < peers && in.ok(); ++i) capsule.peers.push_back(get_peer(in));
   if (!in.done()) return Error(Code::kCorrupt, "the capsule is cut short or too long");
   if (!fits(capsule, slots)) return Error(Code::kCorrupt, "the capsule names slots out of range");
   return capsule;

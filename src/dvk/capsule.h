@@ -1,7 +1,7 @@
 // The capsule: what moves with the endpoints of a process besides the process itself. Nothing a
 // client was promised is forgotten: pending notifications, the process's own outstanding
-// operations, and its debts (requests it took and has not answered, answers not yet fetched, and the
-// numbers of the last operations it took, so that none is ever taken twice).
+// operations, and its debts (requests it took and has not answered, answers not yet fetched, and
+// the numbers of the last operations it took, so that none is ever taken twice).
 //
 // Requests that were not taken do not move: each stays in its sender's descriptor, at the
 // sender's node, and is sent to the new place.
@@ -18,6 +18,8 @@ namespace dvs::dvk {
 
 struct CapsuleNotification {
   uint16_t source = 0;  // slot
+  uint64_t incarnation = 0;
+  uint64_t number = 0;  // of the source's last operation when the capsule was made
   int64_t value = 0;
 };
 
@@ -61,9 +63,20 @@ struct CapsuleDebt {
   message answer{};
 };
 
+// A process that the above speaks of, in case the target has not heard of it yet.
+struct CapsulePeer {
+  uint32_t slot = 0;
+  int endpoint = 0;
+  uint64_t incarnation = 0;
+  uint32_t epoch = 0;
+  uint32_t node = 0;
+  std::string name;
+};
+
 struct Capsule {
   std::vector<CapsuleEndpoint> endpoints;
   std::vector<CapsuleDebt> debts;
+  std::vector<CapsulePeer> peers;
 };
 
 std::string encode_capsule(const Capsule& capsule);

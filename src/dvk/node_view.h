@@ -1,6 +1,6 @@
-// What dvsd may do to a region: bind and unbind, undo what dead processes left, and take an endpoint
-// through a migration. One thread of one dvsd calls this; processes use the region meanwhile.
-// Everything read from the region is input: a wrong value costs its DC, never dvsd.
+// What dvsd may do to a region: bind and unbind, undo what dead processes left, and take an
+// endpoint through a migration. One thread of one dvsd calls this; processes use the region
+// meanwhile. Everything read from the region is input: a wrong value costs its DC, never dvsd.
 #pragma once
 
 #include <string>
@@ -25,8 +25,9 @@ struct Identity {
 
 Identity identity_of(const Region& region, uint32_t slot);
 
-// Binds or re-binds a slot. A new incarnation starts with nothing outstanding; the same one keeps its
-// operations (its node or kind has changed).
+// Binds or re-binds a slot. A new incarnation starts with nothing outstanding (and a notification
+// of its predecessor that nobody has fetched is gone); the same one keeps its operations (its node
+// or kind has changed).
 void bind(const Region& region, uint32_t slot, const Identity& identity);
 
 // The endpoint is gone, everywhere. Wakes everybody who waits for it.
@@ -36,7 +37,8 @@ void unbind(const Region& region, uint32_t slot);
 // survivor waits for it. The slot stays bound; unbind() follows once the directory knows.
 void bury(const Region& region, uint32_t slot);
 
-// ---- migration; `slots` are all endpoints of the processes that move ------------------------------
+// ---- migration; `slots` are all endpoints of the processes that move
+// ------------------------------
 
 // START: closes the gate. Also for endpoints elsewhere (their senders just go on waiting).
 void close_gate(const Region& region, uint32_t slot);
@@ -51,6 +53,8 @@ Capsule extract(const Region& region, const std::vector<uint32_t>& slots);
 // ROLLBACK, or the end of a migration elsewhere: opens the gate, as if nothing had been.
 void open_gate(const Region& region, uint32_t slot);
 
+// COMMIT may be repeated on both: a dvsd that was killed in the middle does it again.
+//
 // COMMIT on the source: the endpoints are at `node` now; nothing of them is left here but their
 // mirrors. Posted operations for them are re-driven by RemoteOps.
 void commit_away(const Region& region, const std::vector<uint32_t>& slots, uint32_t node,
