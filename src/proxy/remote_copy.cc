@@ -1,5 +1,5 @@
-// dvk_vcopy between nodes: the requester's node moves window after window, reading from wherever the
-// source is and writing to wherever the target is. Each step may be repeated; a party that is
+// dvk_vcopy between nodes: the requester's node moves window after window, reading from wherever
+// the source is and writing to wherever the target is. Each step may be repeated; a party that is
 // being migrated makes the step wait.
 #include <algorithm>
 
@@ -16,7 +16,12 @@ using wire::OperationType;
 
 namespace {
 
-constexpr uint32_t kWindow = 256 * 1024;
+constexpr uint32_t kMaxWindow = 1024 * 1024;
+
+// What one step moves. The header is input.
+uint32_t window_of(const dvk::Region& region) {
+  return std::clamp(region.header().copy_chunk, 1u, kMaxWindow);
+}
 
 // Results of a step besides OK and errors.
 constexpr int kWait = 1;   // sent, the answer will continue it
@@ -31,17 +36,32 @@ bool is_at_rest(const Descriptor& d) {
 
 void RemoteOps::drive_copy(uint32_t slot, const TxWord& tx) {
   Copy& copy = copies_[slot];
-  if (copy.number != tx.number) copy = Copy{tx.number, 0, false, {}, false};
+  if (copy.number != tx.number) {
+    copy = Copy{};
+    copy.number = tx.number;
+  }
   if (!copy.waiting) step_copy(slot, copy);
+}
+
+bool RemoteOps::copy_awaits(uint32_t slot) const {
+  auto copy = copies_.find(slot);
+  return copy != copies_.end() && copy->second.waiting;
+}
+
+void RemoteOps::await_copy(Copy& copy, uint32_t party, const Operation& step) {
+  copy.party = party;
+  copy.node = static_cast<NodeId>(region_.at(party).node.load());
+  env_.send(copy.node, step);
 }
 
 // Goes on until something has to be waited for, or the copy has a result.
 void RemoteOps::step_copy(uint32_t slot, Copy& copy) {
   const Descriptor& d = region_.at(slot);
   const uint64_t total = d.copy_bytes.load();
+  const uint32_t window = window_of(region_);
   int rc = total <= region_.header().max_copy_bytes ? OK : EDVSBADRANGE;
   while (rc == OK && copy.offset < total) {
-    const auto bytes = static_cast<uint32_t>(std::min<uint64_t>(kWindow, total - copy.offset));
+    const auto bytes = static_cast<uint32_t>(std::min<uint64_t>(window, total - copy.offset));
     if (!copy.writing) {
       rc = step_read(slot, copy, bytes);
       if (rc == OK) copy.writing = true;
@@ -95,7 +115,7 @@ int RemoteOps::step_read(uint32_t slot, Copy& copy, uint32_t bytes) {
   read.offset = copy.offset;
   read.address = address;
   read.length = bytes;
-  env_.send(static_cast<NodeId>(region_.at(source).node.load()), read);
+  await_copy(copy, source, read);
   return kWait;
 }
 
@@ -114,13 +134,16 @@ int RemoteOps::step_write(uint32_t slot, Copy& copy) {
   write.offset = copy.offset;
   write.address = address;
   write.data = copy.window;
-  env_.send(static_cast<NodeId>(region_.at(target).node.load()), write);
+  await_copy(copy, target, write);
   return kWait;
 }
 
 void RemoteOps::on_retry(const Operation& operation) {
   if (!is_mine(operation)) return;
-  if (auto copy = copies_.find(operation.slot); copy != copies_.end()) copy->second.waiting = false;
+  if (auto found = copies_.find(operation.slot); found != copies_.end()) {
+    Copy& copy = found->second;
+    if (copy.number == operation.number && copy.offset == operation.offset) copy.waiting = false;
+  }
   env_.drive_later(operation.slot);
 }
 
@@ -134,16 +157,19 @@ void RemoteOps::on_copy_result(const Operation& operation) {
       copy.writing == is_data) {
     return;  // the answer to a step that was repeated meanwhile
   }
-  copy.waiting = false;
-  if (operation.rc != OK) {
-    const uint64_t number = copy.number;
+  const Descriptor& d = region_.at(operation.slot);
+  const uint64_t left = d.copy_bytes.load() - copy.offset;
+  const bool fits =
+      !is_data || operation.data.size() == std::min<uint64_t>(window_of(region_), left);
+  int rc = operation.rc == OK && !fits ? EDVSFAULT : operation.rc;
+  if (dvk::load_tx(d).phase == dvk::TxPhase::kCancel) rc = EDVSTIMEDOUT;
+  if (rc != OK) {
     copies_.erase(found);
-    dvk::finish(region_, operation.slot, number, operation.rc);
+    dvk::finish(region_, operation.slot, operation.number, rc);
     return;
   }
+  copy.waiting = false;
   if (is_data) {
-    const uint64_t left = region_.at(operation.slot).copy_bytes.load() - copy.offset;
-    if (operation.data.size() != std::min<uint64_t>(kWindow, left)) return;
     copy.window = operation.data;
     copy.writing = true;
   } else {
@@ -153,7 +179,8 @@ void RemoteOps::on_copy_result(const Operation& operation) {
   step_copy(operation.slot, copy);
 }
 
-// ---- the other node's side ------------------------------------------------------------------------
+// ---- the other node's side
+// ------------------------------------------------------------------------
 
 // The party of a copy step from another node. A step from a place its requester has left since is
 // refused: it may come late, when the requester has gone on.
@@ -183,7 +210,7 @@ void RemoteOps::on_copy_read(NodeId from, const Operation& operation) {
   data.number = operation.number;
   data.offset = operation.offset;
   if (rc == OK) {
-    data.data.resize(std::min(operation.length, kWindow));
+    data.data.resize(std::min(operation.length, kMaxWindow));
     rc = env_.read_memory(slot, operation.address, data.data.data(), data.data.size());
   }
   if (rc != OK) data.data.clear();

@@ -15,7 +15,7 @@ using wire::OperationType;
 
 namespace {
 
-bool is_outstanding(TxPhase phase) { return phase == TxPhase::kPosted || phase == TxPhase::kTaken; }
+constexpr int kLowestResult = -2047;  // that a TxWord can hold
 
 }  // namespace
 
@@ -43,16 +43,34 @@ void RemoteOps::drive_all() {
   region_.outbound().repair();
   for (uint32_t slot = 0; slot < region_.slots(); ++slot) {
     const Kind kind = dvk::load_kind(region_.at(slot));
+    if (kind != Kind::kFree) repair(slot);
     if (kind == Kind::kRemote) report(slot);
     if (dvk::runs_here(kind)) drive(slot);
   }
 }
 
+// Completes what a dvsd that was killed had begun.
+void RemoteOps::repair(uint32_t slot) {
+  Descriptor& d = region_.at(slot);
+  const RxWord rx = dvk::load_rx(d);
+  if (rx.phase == RxPhase::kFilling && rx.filler == slot) {
+    // The answer it was delivering comes again. The gate may have been closed meanwhile.
+    dvk::swap_rx(d, rx, rx.with(RxPhase::kWaiting));
+  }
+  const TxWord tx = dvk::load_tx(d);
+  const uint32_t peer = region_.slot_of(d.tx_peer.load());
+  if (peer >= region_.slots() || !dvk::is_outstanding(tx)) return;
+  if (tx.phase == TxPhase::kTaken) dvk::record_notification(region_, slot, peer);
+  if (dvk::load_kind(d) == Kind::kRemote) hand_over(slot);
+}
+
 void RemoteOps::on_link_up(NodeId node) {
-  for (auto& [slot, copy] : copies_) copy.waiting = false;
   for (uint32_t slot = 0; slot < region_.slots(); ++slot) {
     Descriptor& d = region_.at(slot);
     if (!dvk::runs_here(dvk::load_kind(d))) continue;
+    if (auto copy = copies_.find(slot); copy != copies_.end()) {
+      copy->second.waiting &= copy->second.node != node;
+    }
     const uint32_t peer = region_.slot_of(d.tx_peer.load());
     const bool carried = dvk::load_tx_kind(d) == OpKind::kVcopy;
     if (peer < region_.slots() && (carried || region_.at(peer).node.load() == node)) drive(slot);
@@ -60,16 +78,18 @@ void RemoteOps::on_link_up(NodeId node) {
 }
 
 void RemoteOps::on_place_changed(uint32_t slot) {
+  if (!dvk::runs_here(dvk::load_kind(region_.at(slot)))) copies_.erase(slot);
   for (uint32_t source = 0; source < region_.slots(); ++source) {
-    Descriptor& d = region_.at(source);
+    const Descriptor& d = region_.at(source);
+    const bool to_it = region_.slot_of(d.tx_peer.load()) == slot;
+    if (to_it && dvk::load_kind(d) == Kind::kRemote) hand_over(source);
     if (!dvk::runs_here(dvk::load_kind(d))) continue;
-    const bool concerned = source == slot || region_.slot_of(d.tx_peer.load()) == slot ||
-                           dvk::load_tx_kind(d) == OpKind::kVcopy;
-    if (auto copy = copies_.find(source); copy != copies_.end()) copy->second.waiting = false;
-    if (concerned) drive(source);
+    if (auto copy = copies_.find(source); copy != copies_.end()) {
+      copy->second.waiting &= copy->second.party != slot;
+    }
+    if (source == slot || to_it || dvk::load_tx_kind(d) == OpKind::kVcopy) drive(source);
   }
   if (dvk::load_kind(region_.at(slot)) == Kind::kRemote) report(slot);
-  if (!dvk::runs_here(dvk::load_kind(region_.at(slot)))) copies_.erase(slot);
 }
 
 void RemoteOps::drive(uint32_t slot) {
@@ -77,7 +97,7 @@ void RemoteOps::drive(uint32_t slot) {
   if (!dvk::runs_here(dvk::load_kind(d)) || dvk::is_migrating(d)) return;
   const TxWord tx = dvk::load_tx(d);
   if (tx.phase == TxPhase::kCancel) drive_cancel(slot, tx);
-  if (!is_outstanding(tx.phase)) return;
+  if (!dvk::is_outstanding(tx)) return;
   if (dvk::load_tx_kind(d) == OpKind::kVcopy) {
     drive_copy(slot, tx);
   } else {
@@ -96,6 +116,13 @@ Operation RemoteOps::operation_of(uint32_t slot, OperationType type) const {
   return operation;
 }
 
+void RemoteOps::name_peer(Operation& operation, uint32_t peer) const {
+  const Descriptor& receiver = region_.at(peer);
+  operation.peer = region_.at(operation.slot).tx_peer.load();
+  operation.peer_incarnation = receiver.incarnation.load();
+  operation.epoch = receiver.epoch.load();
+}
+
 void RemoteOps::drive_posted(uint32_t slot, const TxWord& tx) {
   Descriptor& d = region_.at(slot);
   const uint32_t peer = region_.slot_of(d.tx_peer.load());
@@ -103,16 +130,14 @@ void RemoteOps::drive_posted(uint32_t slot, const TxWord& tx) {
   const Descriptor& receiver = region_.at(peer);
   const Kind kind = dvk::load_kind(receiver);
   if (kind == Kind::kFree) {
-    dvk::finish(region_, slot, tx.number,
-                tx.phase == TxPhase::kPosted ? EDVSDSTDIED : EDVSSRCDIED);
+    dvk::finish(region_, slot, tx.number, tx.phase == TxPhase::kPosted ? EDVSDSTDIED : EDVSSRCDIED);
   } else if (dvk::runs_here(kind)) {
-    if (tx.phase == TxPhase::kPosted) dvk::announce(region_, slot, peer);
+    hand_over(slot);
   } else if (!dvk::is_migrating(receiver) && receiver.incarnation.load() != 0) {
     // (Parked otherwise: on_place_changed() will come.)
     Operation request = operation_of(slot, OperationType::kRequest);
+    name_peer(request, peer);
     request.kind = static_cast<uint8_t>(dvk::load_tx_kind(d));
-    request.peer = d.tx_peer.load();
-    request.epoch = receiver.epoch.load();
     request.value = d.notify_value.load();
     request.m = d.tx_message.load();
     env_.send(static_cast<NodeId>(receiver.node.load()), request);
@@ -121,12 +146,17 @@ void RemoteOps::drive_posted(uint32_t slot, const TxWord& tx) {
 
 void RemoteOps::drive_cancel(uint32_t slot, const TxWord& tx) {
   Descriptor& d = region_.at(slot);
-  const uint32_t peer = region_.slot_of(d.tx_peer.load());
-  const bool carried = dvk::load_tx_kind(d) == OpKind::kVcopy;
-  copies_.erase(slot);
-  if (!carried && peer < region_.slots() && dvk::is_elsewhere(dvk::load_kind(region_.at(peer)))) {
-    const auto node = static_cast<NodeId>(region_.at(peer).node.load());
-    if (env_.send(node, operation_of(slot, OperationType::kCancel))) return;
+  if (dvk::load_tx_kind(d) == OpKind::kVcopy) {
+    // A window on its way must not arrive when the call is over.
+    if (copy_awaits(slot)) return;
+    copies_.erase(slot);
+  } else {
+    const uint32_t peer = region_.slot_of(d.tx_peer.load());
+    if (peer < region_.slots() && dvk::is_elsewhere(dvk::load_kind(region_.at(peer)))) {
+      Operation cancel = operation_of(slot, OperationType::kCancel);
+      name_peer(cancel, peer);
+      if (env_.send(static_cast<NodeId>(region_.at(peer).node.load()), cancel)) return;
+    }
   }
   dvk::finish(region_, slot, tx.number, EDVSTIMEDOUT);
 }
@@ -138,25 +168,18 @@ bool RemoteOps::is_mine(const Operation& operation) const {
 }
 
 void RemoteOps::on_ack(const Operation& operation) {
-  if (is_mine(operation)) dvk::finish(region_, operation.slot, operation.number, operation.rc);
+  if (!is_mine(operation)) return;
+  const int rc = operation.rc <= OK && operation.rc >= kLowestResult ? operation.rc : EDVSINVAL;
+  dvk::finish(region_, operation.slot, operation.number, rc);
 }
 
 void RemoteOps::on_answer(const Operation& operation) {
   if (!is_mine(operation)) return;
-  Descriptor& d = region_.at(operation.slot);
-  TxWord tx = dvk::load_tx(d);
-  if (tx.phase == TxPhase::kCancel) {
+  const Descriptor& d = region_.at(operation.slot);
+  if (dvk::load_tx(d).phase == TxPhase::kCancel) {
     dvk::finish(region_, operation.slot, operation.number, EDVSTIMEDOUT);
-    return;
-  }
-  if (tx.phase == TxPhase::kPosted) {
-    TxWord taken = tx;
-    taken.phase = TxPhase::kTaken;
-    dvk::swap_tx(d, tx, taken);
-  }
-  const uint32_t peer = region_.slot_of(d.tx_peer.load());
-  if (peer < region_.slots()) {
-    dvk::try_push(region_, peer, operation.slot, OpKind::kReply, operation.m, 0);
+  } else {
+    dvk::deliver_answer(region_, operation.slot, operation.number, operation.m);
   }
 }
 
@@ -168,7 +191,8 @@ void RemoteOps::on_moved(const Operation& operation) {
   if (region_.at(peer).epoch.load() >= operation.epoch) env_.drive_later(operation.slot);
 }
 
-// ---- the peer's side ------------------------------------------------------------------------------
+// ---- the peer's side
+// ------------------------------------------------------------------------------
 
 void RemoteOps::answer(NodeId to, const Operation& request, OperationType type, int rc,
                        uint32_t epoch) {
@@ -186,9 +210,14 @@ void RemoteOps::answer(NodeId to, const Operation& request, OperationType type, 
 
 // Sends home what has become of a remote process's operation, if there is news.
 void RemoteOps::report(uint32_t slot) {
+  report_to(static_cast<NodeId>(region_.at(slot).node.load()), slot);
+}
+
+void RemoteOps::report_to(NodeId node, uint32_t slot) {
   const Descriptor& d = region_.at(slot);
   const TxWord tx = dvk::load_tx(d);
   Operation operation = operation_of(slot, OperationType::kAck);
+  operation.number = tx.number;
   if (tx.phase == TxPhase::kDone) {
     operation.rc = tx.rc;
   } else if (tx.phase == TxPhase::kTaken && dvk::load_rx(d).phase == RxPhase::kFull) {
@@ -197,55 +226,67 @@ void RemoteOps::report(uint32_t slot) {
   } else {
     return;
   }
-  env_.send(static_cast<NodeId>(d.node.load()), operation);
+  if (node != self_) env_.send(node, operation);
 }
 
 void RemoteOps::on_operation(NodeId from, const Operation& operation) {
   if (operation.slot >= region_.slots()) return;
   switch (operation.type) {
-    case OperationType::kRequest: return on_request(from, operation);
-    case OperationType::kAck: return on_ack(operation);
-    case OperationType::kAnswer: return on_answer(operation);
-    case OperationType::kMoved: return on_moved(operation);
-    case OperationType::kRetry: return on_retry(operation);
-    case OperationType::kCancel: return on_cancel(from, operation);
-    case OperationType::kCopyRead: return on_copy_read(from, operation);
-    case OperationType::kCopyWrite: return on_copy_write(from, operation);
+    case OperationType::kRequest:
+      return on_request(from, operation);
+    case OperationType::kAck:
+      return on_ack(operation);
+    case OperationType::kAnswer:
+      return on_answer(operation);
+    case OperationType::kMoved:
+      return on_moved(operation);
+    case OperationType::kRetry:
+      return on_retry(operation);
+    case OperationType::kCancel:
+      return on_cancel(from, operation);
+    case OperationType::kCopyRead:
+      return on_copy_read(from, operation);
+    case OperationType::kCopyWrite:
+      return on_copy_write(from, operation);
     case OperationType::kCopyData:
-    case OperationType::kCopyAck: return on_copy_result(operation);
+    case OperationType::kCopyAck:
+      return on_copy_result(operation);
   }
 }
 
-// Whether the peer named by a request is (or, as the sender knows already, is about to be) on
-// this node; if not, says so.
-bool RemoteOps::placed_here(NodeId from, const Operation& operation, uint32_t peer) {
+// Where the peer that a request or a cancellation names is, as far as this node knows. (kHere also
+// while it is about to arrive, as its sender knows already.)
+RemoteOps::Place RemoteOps::place_of(const Operation& operation, uint32_t peer) const {
   const Descriptor& receiver = region_.at(peer);
-  const uint32_t epoch = receiver.epoch.load();
+  const uint64_t incarnation = receiver.incarnation.load();
   const Kind kind = dvk::load_kind(receiver);
-  if (kind == Kind::kFree || !region_.names(operation.peer, peer)) {
-    answer(from, operation, OperationType::kAck, EDVSDSTDIED);
-    return false;
-  }
-  const bool here = dvk::runs_here(kind) && operation.epoch == epoch;
-  const bool about_to_be = operation.epoch > epoch && dvk::is_migrating(receiver);
-  if (here || about_to_be) return true;
+  if (incarnation < operation.peer_incarnation) return Place::kUnknown;
+  if (incarnation > operation.peer_incarnation || kind == Kind::kFree) return Place::kDied;
+  const uint32_t epoch = receiver.epoch.load();
   if (operation.epoch > epoch) {
-    answer(from, operation, OperationType::kRetry);
-  } else {
-    answer(from, operation, OperationType::kMoved, 0, epoch);
+    return dvk::is_migrating(receiver) ? Place::kHere : Place::kUnknown;
   }
-  return false;
+  return operation.epoch == epoch && dvk::runs_here(kind) ? Place::kHere : Place::kLeft;
 }
 
-// Books a request in its owner's mirror. False: it is there already.
-bool RemoteOps::book(const Operation& operation) {
+// The mirror knows the result of this very operation: nothing can change that any more, wherever
+// the peer is.
+bool RemoteOps::is_final(const Operation& operation) const {
+  const Descriptor& mirror = region_.at(operation.slot);
+  const TxWord tx = dvk::load_tx(mirror);
+  if (tx.number != operation.number) return false;
+  return tx.phase == TxPhase::kDone ||
+         (tx.phase == TxPhase::kTaken && dvk::load_rx(mirror).phase == RxPhase::kFull);
+}
+
+// Books a request in its owner's mirror, unless it is there already.
+void RemoteOps::book(const Operation& operation) {
   Descriptor& mirror = region_.at(operation.slot);
   const TxWord known = dvk::load_tx(mirror);
-  if (operation.number < known.number) return false;
-  if (operation.number == known.number && known.phase != TxPhase::kIdle) {
-    report(operation.slot);
-    return false;
-  }
+  const bool is_new = operation.number > known.number || known.phase == TxPhase::kIdle;
+  if (operation.number < known.number || !is_new) return;
+  // Nobody may take the old one while its message is being replaced.
+  mirror.tx.store(TxWord{TxPhase::kIdle, 0, known.number}.pack());
   mirror.tx_message.store(operation.m);
   mirror.tx_kind.store(operation.kind);
   mirror.tx_peer.store(operation.peer);
@@ -260,27 +301,20 @@ bool RemoteOps::book(const Operation& operation) {
   }
   mirror.rx.store(rx.pack());
   mirror.tx.store(TxWord{TxPhase::kPosted, 0, operation.number}.pack());
-  return true;
 }
 
-// Gives a booked request to its receiver: at once if it waits, else it stays queued.
-void RemoteOps::hand_over(const Operation& operation, uint32_t peer) {
-  Descriptor& receiver = region_.at(peer);
-  const auto kind = static_cast<OpKind>(operation.kind);
+// Makes a posted operation known to its receiver, if that is here. Harmless when repeated. A
+// notification is recorded at once: its sender must not wait for the receiver to look.
+void RemoteOps::hand_over(uint32_t slot) {
+  const Descriptor& d = region_.at(slot);
+  const uint32_t peer = region_.slot_of(d.tx_peer.load());
+  if (peer >= region_.slots() || dvk::load_tx(d).phase != TxPhase::kPosted) return;
+  const Descriptor& receiver = region_.at(peer);
   const bool open = dvk::runs_here(dvk::load_kind(receiver)) && !dvk::is_migrating(receiver);
-  bool delivered = false;
-  if (open && kind == OpKind::kNotify) {
-    region_.notifies(peer).set(operation.slot);
-    dvk::event_signal(receiver.event);
-    delivered = true;
-  } else if (open) {
-    delivered = dvk::try_push(region_, operation.slot, peer, kind, operation.m, operation.number);
-  }
-  if (!delivered) {
-    dvk::announce(region_, operation.slot, peer);
-  } else if (kind != OpKind::kSendRec) {
-    region_.at(operation.slot).tx.store(TxWord{TxPhase::kDone, OK, operation.number}.pack());
-    report(operation.slot);
+  if (open && dvk::load_tx_kind(d) == OpKind::kNotify) {
+    dvk::record_notification(region_, slot, peer);
+  } else {
+    dvk::announce(region_, slot, peer);
   }
 }
 
@@ -291,43 +325,67 @@ void RemoteOps::on_request(NodeId from, const Operation& operation) {
   const bool known_kind =
       kind == OpKind::kSend || kind == OpKind::kSendRec || kind == OpKind::kNotify;
   if (peer >= region_.slots() || peer == operation.slot || !known_kind) {
-    answer(from, operation, OperationType::kAck, EDVSENDPOINT);
-    return;
+    return answer(from, operation, OperationType::kAck, EDVSENDPOINT);
   }
   const uint64_t incarnation = mirror.incarnation.load();
   const Kind mirror_kind = dvk::load_kind(mirror);
-  if (mirror_kind != Kind::kFree && operation.incarnation < incarnation) {
-    answer(from, operation, OperationType::kAck, EDVSNOTBIND);
-  } else if (mirror_kind != Kind::kRemote || operation.incarnation != incarnation) {
-    // The directory's news about the requester has not arrived here yet.
-    answer(from, operation, OperationType::kRetry);
-  } else if (placed_here(from, operation, peer) && book(operation)) {
-    hand_over(operation, peer);
+  if (operation.incarnation < incarnation) {
+    return answer(from, operation, OperationType::kAck, EDVSNOTBIND);
   }
+  if (mirror_kind != Kind::kRemote || operation.incarnation != incarnation) {
+    // The directory's news about the requester has not arrived here yet.
+    return answer(from, operation, OperationType::kRetry);
+  }
+  if (is_final(operation)) return report_to(from, operation.slot);
+  switch (place_of(operation, peer)) {
+    case Place::kHere:
+      break;
+    case Place::kUnknown:
+      return answer(from, operation, OperationType::kRetry);
+    case Place::kDied:
+      return answer(from, operation, OperationType::kAck, EDVSDSTDIED);
+    case Place::kLeft:
+      return answer(from, operation, OperationType::kMoved, 0, region_.at(peer).epoch.load());
+  }
+  book(operation);
+  hand_over(operation.slot);
+}
+
+// Ends an operation in its owner's mirror, if it is not too late. False: a process here has changed
+// it just now, look again.
+bool RemoteOps::take_back(uint32_t slot, uint64_t number) {
+  Descriptor& mirror = region_.at(slot);
+  const TxWord tx = dvk::load_tx(mirror);
+  const TxWord cancelled{TxPhase::kDone, EDVSTIMEDOUT, number};
+  if (number < tx.number || (number == tx.number && tx.phase == TxPhase::kDone)) return true;
+  if (number > tx.number || tx.phase != TxPhase::kTaken) {
+    return dvk::swap_tx(mirror, tx, cancelled);  // also when it never came: it must not come late
+  }
+  const RxWord rx = dvk::load_rx(mirror);
+  if (rx.phase == RxPhase::kFilling || rx.phase == RxPhase::kFull) return true;  // answered
+  if (!dvk::swap_rx(mirror, rx, rx.with(RxPhase::kIdle))) return false;
+  return dvk::swap_tx(mirror, tx, cancelled);
 }
 
 void RemoteOps::on_cancel(NodeId from, const Operation& operation) {
-  Descriptor& mirror = region_.at(operation.slot);
-  if (dvk::load_kind(mirror) != Kind::kRemote ||
-      mirror.incarnation.load() != operation.incarnation) {
-    answer(from, operation, OperationType::kAck, EDVSTIMEDOUT);
-    return;
+  const Descriptor& mirror = region_.at(operation.slot);
+  const uint32_t peer = region_.slot_of(operation.peer);
+  const uint64_t incarnation = mirror.incarnation.load();
+  if (peer >= region_.slots() || operation.incarnation < incarnation) {
+    return answer(from, operation, OperationType::kAck, EDVSTIMEDOUT);
   }
-  TxWord tx = dvk::load_tx(mirror);
-  if (operation.number < tx.number) return;
-  const TxWord cancelled{TxPhase::kDone, EDVSTIMEDOUT, operation.number};
-  if (operation.number > tx.number || tx.phase == TxPhase::kIdle) {
-    mirror.tx.store(cancelled.pack());  // it never came, and must not come late
-  } else if (tx.phase == TxPhase::kTaken) {
-    const RxWord rx = dvk::load_rx(mirror);
-    if (rx.phase == RxPhase::kWaiting && dvk::swap_rx(mirror, rx, rx.with(RxPhase::kIdle))) {
-      dvk::swap_tx(mirror, tx, cancelled);
+  if (operation.incarnation > incarnation) return answer(from, operation, OperationType::kRetry);
+  if (dvk::load_kind(mirror) != Kind::kRemote) return;  // its owner is here, and decides here
+  if (!is_final(operation)) {
+    // What the peer took before it came here is not known before it is here.
+    const bool arrived = region_.at(peer).epoch.load() >= operation.epoch;
+    if (place_of(operation, peer) == Place::kUnknown || !arrived) {
+      return answer(from, operation, OperationType::kRetry);
     }
-  } else if (tx.phase == TxPhase::kPosted && !dvk::swap_tx(mirror, tx, cancelled)) {
-    on_cancel(from, operation);  // just taken: decide again
-    return;
+    while (!take_back(operation.slot, operation.number)) {
+    }
   }
-  report(operation.slot);
+  report_to(from, operation.slot);
 }
 
 }  // namespace dvs

@@ -11,6 +11,10 @@
 // another is known through the capsule (dvk/capsule.h). A request names the epoch of the peer's
 // location that its sender believes in; one with an old epoch is not booked, so a late
 // duplicate can do nothing.
+//
+// dvsd never pushes a remote request into its receiver: it books and announces it, and the
+// receiver takes it with one compare-and-swap. So there is no moment at which the death of dvsd
+// leaves it unknown whether it was taken. (Answers are pushed: a repeated one finds nobody waiting.)
 #pragma once
 
 #include <cstdint>
@@ -62,28 +66,38 @@ class RemoteOps {
     uint64_t offset = 0;
     bool writing = false;
     std::string window;
-    bool waiting = false;
+    bool waiting = false;  // for an answer about `party`, from `node`
+    uint32_t party = 0;
+    NodeId node = 0;
   };
 
   wire::Operation operation_of(uint32_t slot, wire::OperationType type) const;
   void drive_posted(uint32_t slot, const dvk::TxWord& tx);
   void drive_cancel(uint32_t slot, const dvk::TxWord& tx);
+  void name_peer(wire::Operation& operation, uint32_t peer) const;
   void report(uint32_t slot);
+  void report_to(NodeId node, uint32_t slot);
 
   void on_request(NodeId from, const wire::Operation& operation);
   void on_cancel(NodeId from, const wire::Operation& operation);
   void on_ack(const wire::Operation& operation);
   void on_answer(const wire::Operation& operation);
   void on_moved(const wire::Operation& operation);
-  bool placed_here(NodeId from, const wire::Operation& operation, uint32_t peer);
-  bool book(const wire::Operation& operation);
-  void hand_over(const wire::Operation& operation, uint32_t peer);
+  enum class Place { kHere, kUnknown, kLeft, kDied };
+  Place place_of(const wire::Operation& operation, uint32_t peer) const;
+  bool is_final(const wire::Operation& operation) const;
+  void book(const wire::Operation& operation);
+  void hand_over(uint32_t slot);
+  void repair(uint32_t slot);
+  bool take_back(uint32_t slot, uint64_t number);
   void answer(NodeId to, const wire::Operation& request, wire::OperationType type, int rc = 0,
               uint32_t epoch = 0);
   bool is_mine(const wire::Operation& operation) const;
 
   void drive_copy(uint32_t slot, const dvk::TxWord& tx);
   void step_copy(uint32_t slot, Copy& copy);
+  void await_copy(Copy& copy, uint32_t party, const wire::Operation& step);
+  bool copy_awaits(uint32_t slot) const;
   int step_read(uint32_t slot, Copy& copy, uint32_t bytes);
   int step_write(uint32_t slot, Copy& copy);
   void on_copy_read(NodeId from, const wire::Operation& operation);

@@ -13,6 +13,7 @@ void each_field(Codec& codec, Op& op) {
     case T::kRequest:
       codec.integer(op.kind);
       codec.integer(op.peer);
+      codec.integer(op.peer_incarnation);
       codec.integer(op.epoch);
       codec.integer(op.value);
       codec.message_bytes(op.m);
@@ -20,8 +21,12 @@ void each_field(Codec& codec, Op& op) {
     case T::kAck: codec.integer(op.rc); break;
     case T::kAnswer: codec.message_bytes(op.m); break;
     case T::kMoved: codec.integer(op.epoch); break;
-    case T::kRetry:
-    case T::kCancel: break;
+    case T::kRetry: codec.integer(op.offset); break;
+    case T::kCancel:
+      codec.integer(op.peer);
+      codec.integer(op.peer_incarnation);
+      codec.integer(op.epoch);
+      break;
     case T::kCopyRead:
       codec.integer(op.peer);
       codec.integer(op.epoch);

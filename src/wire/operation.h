@@ -36,12 +36,13 @@ struct Operation {
 
   // Only those that the type needs are sent.
   uint8_t kind = 0;          // kRequest: dvk::OpKind
-  int32_t peer = 0;          // kRequest, kCopyRead, kCopyWrite: endpoint it is for
-  uint32_t epoch = 0;        // kRequest, kCopy*: of the peer, as the requester knows it; kMoved: the
-                             // newest the answering node knows
+  int32_t peer = 0;          // kRequest, kCancel, kCopyRead, kCopyWrite: endpoint it is for
+  uint64_t peer_incarnation = 0;  // kRequest, kCancel
+  uint32_t epoch = 0;        // kRequest, kCancel, kCopy*: of the peer, as the requester knows it;
+                             // kMoved: the newest the answering node knows
   int32_t rc = 0;            // kAck, kCopyData, kCopyAck
   uint32_t home_epoch = 0;   // kCopy*: of the requester
-  uint64_t offset = 0;       // kCopy*: of the window in the whole copy
+  uint64_t offset = 0;       // kCopy*, kRetry: of the window in the whole copy
   uint64_t address = 0;      // kCopyRead, kCopyWrite
   uint32_t length = 0;       // kCopyRead
   int64_t value = 0;         // kRequest: value of a notification
