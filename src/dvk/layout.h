@@ -17,8 +17,8 @@
 //   kIdle ──post──▶ kPosted ──taken──▶ kDone(rc)                    (send, notify, vcopy)
 //                   kPosted ──taken──▶ kTaken ──answer──▶ kDone(rc)  (sendrec)
 //                   kPosted/kTaken ──deadline──▶ kCancel ──▶ kDone(rc)
-//   The word holds the operation's number, which only grows during an incarnation of the endpoint: it is
-//   what makes every step idempotent, within a node and between nodes.
+//   The word holds the operation's number, which only grows during an incarnation of the endpoint:
+//   it is what makes every step idempotent, within a node and between nodes.
 // rx: the owner's readiness to receive.
 //   kIdle ──▶ kWaiting ──claimed by one filler──▶ kFilling ──▶ kFull ──▶ kIdle
 //             kWaiting ⇄ kParked          (dvsd, while the endpoint is migrating)

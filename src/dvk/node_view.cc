@@ -50,13 +50,18 @@ void clear_set(const Region& region, SlotSet set) {
   }
 }
 
+// What an incarnation counts its operations from, the same on all nodes. Not from 0: who looked at
+// the slot's last owner's operation must not mistake this one's for it.
+uint64_t first_number(uint64_t incarnation) { return (incarnation % 256) << 32; }
+
 // For a new owner of the slot: nothing of the old one is left, nor of it with others.
-void reset_operations(const Region& region, uint32_t slot) {
+void reset_operations(const Region& region, uint32_t slot, uint64_t incarnation) {
   Descriptor& d = region.at(slot);
   d.flags.store(0);
   d.inside.store(0);
   d.busy.store(0);
   end_operations(d);
+  d.tx.store(TxWord{TxPhase::kIdle, 0, first_number(incarnation)}.pack());
   d.tx_peer.store(NONE);
   for (auto& touched : d.touching) touched.store(0);
   for (auto* counter : {&d.local_sent, &d.remote_sent, &d.local_copied, &d.remote_copied}) {
@@ -97,7 +102,7 @@ void bind(const Region& region, uint32_t slot, const Identity& identity) {
   if (!same) {
     // Its predecessor may have gone without our hearing of it.
     if (load_kind(d) != Kind::kFree) unbind(region, slot);
-    reset_operations(region, slot);
+    reset_operations(region, slot, identity.incarnation);
   }
   set_identity(d, identity);
   d.kind.store(static_cast<uint32_t>(identity.kind));
