@@ -1,5 +1,6 @@
 #include "container/container.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -18,10 +19,13 @@
 namespace dvs {
 namespace {
 
-constexpr std::chrono::seconds kCreateLimit{10};
+using boost::asio::posix::stream_descriptor;
 
-bool has_ended(const UniqueFd& process) {
-  pollfd ended{process.get(), POLLIN, 0};
+constexpr std::chrono::seconds kCreateLimit{10};
+constexpr std::chrono::seconds kDestroyLimit{15};
+
+bool has_ended(int process) {
+  pollfd ended{process, POLLIN, 0};
   return ::poll(&ended, 1, 0) != 0;
 }
 
@@ -37,7 +41,7 @@ class ContainerImpl : public Container {
 
   const ContainerSpec& spec() const override { return spec_; }
   pid_t init_pid() const override { return handle_.init_pid; }
-  bool alive() const override { return !has_ended(init_); }
+  bool alive() const override { return !has_ended(init_.get()); }
   ContainerHandle handle() const { return handle_; }
 
   std::vector<std::string> enter_prefix() const override {
@@ -67,18 +71,59 @@ class ContainerImpl : public Container {
   const UniqueFd init_;  // pidfd
 };
 
+// Waits for the end of a process, but not for ever.
+class EndOfProcess : public std::enable_shared_from_this<EndOfProcess> {
+ public:
+  EndOfProcess(Executor& executor, UniqueFd process, Error too_late, Done<bool> done)
+      : process_(executor, process.release()),
+        timer_(executor),
+        too_late_(std::move(too_late)),
+        done_(std::move(done)) {}
+
+  void start() {
+    timer_.expires_after(kDestroyLimit);
+    timer_.async_wait([self = shared_from_this()](const auto& ec) {
+      if (!ec) self->process_.cancel();
+    });
+    wait();
+  }
+
+ private:
+  // The reactor may wake a wait for the sake of a descriptor that was closed meanwhile.
+  void wait() {
+    process_.async_wait(stream_descriptor::wait_read, [self = shared_from_this()](const auto& ec) {
+      if (!ec && !has_ended(self->process_.native_handle())) return self->wait();
+      self->finish(!ec);
+    });
+  }
+
+  // The descriptor is a copy, so closing it alone would not take it out of the reactor's epoll.
+  void finish(bool ended) {
+    UniqueFd closed(process_.release());
+    timer_.cancel();
+    if (ended) return done_(true);
+    done_(too_late_);
+  }
+
+  stream_descriptor process_;
+  boost::asio::steady_timer timer_;
+  const Error too_late_;
+  const Done<bool> done_;
+};
+
 // The kernel ends all processes of the pid namespace before its first one counts as ended. The wait
 // owns a descriptor of its own: this object may go meanwhile.
 void ContainerImpl::destroy(Done<bool> done) {
   ::syscall(SYS_pidfd_send_signal, init_.get(), SIGKILL, nullptr, 0);
-  const int copy = ::fcntl(init_.get(), F_DUPFD_CLOEXEC, 0);
-  if (copy < 0) {
+  UniqueFd init(::fcntl(init_.get(), F_DUPFD_CLOEXEC, 0));
+  if (!init.valid()) {
     auto error = errno_error("cannot wait for the end of DC " + spec_.name);
     return boost::asio::post(executor_, [error, done = std::move(done)] { done(error); });
   }
-  auto init = std::make_shared<boost::asio::posix::stream_descriptor>(executor_, copy);
-  init->async_wait(boost::asio::posix::stream_descriptor::wait_read,
-                   [init, done = std::move(done)](auto) { done(true); });
+  Error too_late(Code::kTimeout, "DC " + spec_.name + " does not end: a process in it is frozen, " +
+                                     "or its parent outside does not reap it");
+  std::make_shared<EndOfProcess>(executor_, std::move(init), std::move(too_late), std::move(done))
+      ->start();
 }
 
 Status check_spec(const ContainerSpec& spec) {
@@ -155,7 +200,8 @@ Result<std::unique_ptr<Container>> reopen_container(Executor& executor, std::str
   UniqueFd init(static_cast<int>(::syscall(SYS_pidfd_open, handle.init_pid, 0)));
   // Looked at after the pidfd was opened: it is that very process then.
   auto start_time = process_start_time(handle.init_pid);
-  if (!init.valid() || !start_time || *start_time != handle.init_start_time || has_ended(init)) {
+  if (!init.valid() || !start_time || *start_time != handle.init_start_time ||
+      has_ended(init.get())) {
     return gone;
   }
   return std::unique_ptr<Container>(std::make_unique<ContainerImpl>(

@@ -69,7 +69,8 @@ class Container {
   virtual void launch(LaunchSpec spec, Done<std::unique_ptr<Launch>> done) = 0;
 
   // Ends every process inside (frozen ones must be thawed by the caller) and the namespaces;
-  // waits until the first process is gone. The directory stays.
+  // waits until the first process is gone. The directory stays. kTimeout after 15 s: a process is
+  // frozen, or a zombie whose parent is outside; it ends when that is over.
   virtual void destroy(Done<bool> done) = 0;
 };
 

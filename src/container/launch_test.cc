@@ -50,12 +50,15 @@ TEST_F(LaunchTest, InheritsNothingElse) {
   ::sigprocmask(SIG_BLOCK, &blocked, nullptr);
   const UniqueFd leak(::open("/dev/null", O_RDONLY));  // not closed on exec
   const mode_t mask = ::umask(0);
-  EXPECT_EQ(output_of(container,
-                      "echo /proc/$$/fd/*|wc -w; readlink /proc/$$/fd/0 /proc/$$/fd/1;"
-                      "while read -r key value; do case $key in Sig[BI]*) echo $value; esac; done"
-                      "</proc/$$/status; umask"),
-            "3\n/dev/null\n/run/dvs/dc/logs/test.log\n"
-            "0000000000000000\n0000000000000000\n0022\n");
+  EXPECT_EQ(
+      output_of(
+          container,
+          "fd=3; while [ $fd -lt 64 ]; do [ -e /proc/$$/fd/$fd ] && echo leak; fd=$((fd+1)); done;"
+          "readlink /proc/$$/fd/0 /proc/$$/fd/1;"
+          "while read -r key value; do case $key in Sig[BI]*) echo $value; esac; done"
+          "</proc/$$/status; umask"),
+      "/dev/null\n/run/dvs/dc/logs/test.log\n"
+      "0000000000000000\n0000000000000000\n0022\n");
   ::umask(mask);
   ::sigprocmask(SIG_UNBLOCK, &blocked, nullptr);
   ::signal(SIGUSR1, SIG_DFL);
