@@ -176,6 +176,7 @@ void DcPart::begin_migration(const MigrationRecord& record) {
 }
 
 void DcPart::end_migration(const MigrationRecord& record) {
+  if (record.manual) return end_manual(record);
   if (auto found = sources_.find(record.id); found != sources_.end()) {
     found->second->on_outcome(record);
   } else if (auto target = targets_.find(record.id); target != targets_.end()) {

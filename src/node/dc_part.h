@@ -80,6 +80,9 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   // Answers once this node knows of the migration (its record has arrived by the watch).
   void expect_images(const std::string& migration, Done<bool> done);
 
+  // dvk_migr_commit() at another node, for this one. Answers OK or an EDVS error.
+  void commit_manually(uint32_t slot, int pid, Done<int> done);
+
   // ---- preflight --------------------------------------------------------------------------------------
   Result<TaskDescription> describe(uint32_t slot);
   Status check_arrival(const TaskDescription& description);
@@ -93,10 +96,6 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
     pid_t host_tid = 0;
     std::string task;
     std::unique_ptr<boost::asio::posix::stream_descriptor> pidfd;
-  };
-  struct Outgoing {
-    std::shared_ptr<Source> source;
-    bool entered = false;
   };
 
   DcPart(NodeContext& context, DcRecord record);
@@ -135,6 +134,13 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void serve_migrate(size_t index, uint32_t ticket, int op, int pid, int endpoint, int node);
   void answer_request(size_t index, uint32_t ticket, int result);
   Status refuse_requests_of(const MigrationRecord& record);
+
+  // dc_manual.cc: migrations by hand
+  const Cluster::MigrationEntry* manual_migration_of(uint32_t slot) const;
+  void start_manually(uint32_t slot, Done<int> done);
+  void end_manually(MigrationRecord record, int64_t revision, MigrationState outcome,
+                    std::vector<Change> changes, Done<int> done);
+  void end_manual(const MigrationRecord& record);
 
   // RemoteOps::Env
   bool send(NodeId node, const wire::Operation& operation) override;

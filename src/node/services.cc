@@ -117,6 +117,16 @@ void Conductor::add_services() {
                    reply(Json::object());
                  });
                }));
+  rpc_->handle("migrate.manual",
+               with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
+                 auto slot = json_get<uint32_t>(args, "slot");
+                 auto pid = json_get<int>(args, "pid");
+                 if (!slot.ok() || !pid.ok()) return reply(Error(Code::kInvalid, "bad request"));
+                 dc->commit_manually(*slot, *pid, [reply](Result<int> rc) {
+                   if (!rc.ok()) return reply(rc.error());
+                   reply(Json{{"rc", *rc}});
+                 });
+               }));
   rpc_->handle("ps", [this](const Json&, const Done<Json>& reply) {
     Json list = Json::array();
     for (const auto& [name, existing] : parts_) {

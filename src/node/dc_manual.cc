@@ -1,0 +1,134 @@
+// START, COMMIT and ROLLBACK asked for by an application (dvk_migr_*): the endpoint changes its place, but
+// DVS moves no process; whoever asks has moved it, or has a backup to take over. Only what is
+// posted follows the endpoint; requests that the old process took are its own affair.
+#include <algorithm>
+#include <random>
+
+#include "base/clock.h"
+#include "node/dc_part.h"
+
+namespace dvs {
+
+const Cluster::MigrationEntry* DcPart::manual_migration_of(uint32_t slot) const {
+  for (const auto& [id, entry] : context_.cluster.migrations()) {
+    const MigrationRecord& record = entry.record;
+    if (record.dc != record_.name || record.state != MigrationState::kActive) continue;
+    if (std::find(record.slots.begin(), record.slots.end(), slot) != record.slots.end()) {
+      return &entry;
+    }
+  }
+  return nullptr;
+}
+
+void DcPart::serve_migrate(size_t index, uint32_t ticket, int op, int pid, int endpoint, int node) {
+  Done<int> done = [self = shared_from_this(), index, ticket](Result<int> rc) {
+    self->answer_request(index, ticket, rc.ok() ? *rc : EDVSRSCBUSY);
+  };
+  const uint32_t slot = region_.slot_of(endpoint);
+  const auto* entry = context_.cluster.endpoint(record_.name, slot);
+  const auto* active = manual_migration_of(slot);
+  if (active != nullptr && !active->record.manual) return done(EDVSMIGRATE);
+  if (op == MIGR_START) {
+    if (entry == nullptr || active != nullptr) return done(OK);
+    return start_manually(slot, std::move(done));
+  }
+  if (active == nullptr || entry == nullptr) return done(EDVSMIGRATE);
+  if (op == MIGR_ROLLBACK) {
+    return end_manually(active->record, active->revision, MigrationState::kRolledBack, {},
+                        std::move(done));
+  }
+  const auto target = node >= 0 && node < kMaxNodes ? context_.cluster.name_of(static_cast<NodeId>(node))
+                                                   : std::nullopt;
+  const auto& nodes = record_.nodes;
+  if (!target.has_value() || std::find(nodes.begin(), nodes.end(), *target) == nodes.end()) {
+    return done(EDVSNODCNODE);
+  }
+  const Json args = {{"dc", record_.name}, {"slot", slot}, {"pid", pid}};
+  context_.rpc->call(static_cast<NodeId>(node), "migrate.manual", args, std::chrono::seconds(10),
+                     [done](Result<Json> answer) {
+                       auto rc = answer.ok() ? json_get<int>(*answer, "rc")
+                                             : Result<int>(answer.error());
+                       done(rc.ok() ? *rc : EDVSRSCBUSY);
+                     });
+}
+
+void DcPart::start_manually(uint32_t slot, Done<int> done) {
+  const auto* entry = context_.cluster.endpoint(record_.name, slot);
+  MigrationRecord record;
+  record.id = "a" + std::to_string(realtime_ns()) + "-" + std::to_string(slot);
+  record.dc = record_.name;
+  record.task = entry->record.task;
+  record.slots = {slot};
+  record.endpoints = {endpoint_number(slot, entry->incarnation)};
+  record.source = record.target =
+      context_.cluster.name_of(entry->record.node).value_or(context_.config.name);
+  record.coordinator = context_.config.name;
+  record.manual = true;
+  record.started_ns = realtime_ns();
+  const std::string lock = context_.keys().lock(record_.name, record.task);
+  context_.store.txn({Compare::absent(lock)},
+                     {Change::put(lock, record.id),
+                      Change::put(context_.keys().migration(record.id), to_json(record).dump())},
+                     [done](Result<TxnResult> result) {
+                       if (!result.ok()) return done(result.error());
+                       done(result->applied ? OK : EDVSMIGRATE);
+                     });
+}
+
+void DcPart::end_manually(MigrationRecord record, int64_t revision, MigrationState outcome,
+                          std::vector<Change> changes, Done<int> done) {
+  record.state = outcome;
+  record.ended_ns = realtime_ns();
+  const std::string key = context_.keys().migration(record.id);
+  changes.push_back(Change::put(key, to_json(record).dump()));
+  changes.push_back(Change::remove(context_.keys().lock(record_.name, record.task)));
+  context_.store.txn({Compare::exists_at(key, revision)}, std::move(changes),
+                     [done](Result<TxnResult> result) {
+                       if (!result.ok()) return done(result.error());
+                       done(result->applied ? OK : EDVSMIGRATE);
+                     });
+}
+
+// COMMIT on the node where the endpoint is to be.
+void DcPart::commit_manually(uint32_t slot, int pid, Done<int> done) {
+  const auto* active = slot < region_.slots() ? manual_migration_of(slot) : nullptr;
+  const auto* entry = context_.cluster.endpoint(record_.name, slot);
+  if (active == nullptr || !active->record.manual || entry == nullptr) return done(EDVSMIGRATE);
+  if (pid == PROC_NO_PID) pid = region_.at(slot).tid.load();
+  const auto thread = find_thread(pid);
+  if (!thread.has_value()) return done(EDVSBADPID);
+  EndpointRecord moved = entry->record;
+  moved.node = context_.id;
+  moved.epoch += 1;
+  moved.pid = thread->second.dc_pid;
+  moved.tid = thread->second.dc_tid;
+  moved.task = thread->first;
+  MigrationRecord record = active->record;
+  record.target = context_.config.name;
+  end_manually(record, active->revision, MigrationState::kCommitted,
+               {Change::put(context_.keys().endpoint(record_.name, slot), to_json(moved).dump(),
+                            context_.lease)},
+               std::move(done));
+}
+
+// The outcome at every node: the place is in the endpoint's record.
+void DcPart::end_manual(const MigrationRecord& record) {
+  for (uint32_t slot : record.slots) {
+    if (slot >= region_.slots()) continue;
+    const auto* entry = context_.cluster.endpoint(record_.name, slot);
+    const bool here = entry != nullptr && entry->record.node == context_.id;
+    if (!here) {
+      unwatch(slot);
+      if (dvk::load_kind(region_.at(slot)) == dvk::Kind::kLocal && entry != nullptr) {
+        dvk::commit_away(region_, {slot}, entry->record.node, entry->record.epoch);
+      }
+    } else if (record.state == MigrationState::kCommitted) {
+      unwatch(slot);
+      bind_local(entry->record, entry->incarnation);
+    }
+    dvk::open_gate(region_, slot);
+    place(slot);
+  }
+}
+
+}  // namespace dvs
