@@ -16,6 +16,7 @@ namespace dvs::dvk {
 namespace {
 
 constexpr int64_t kControlMs = 30'000;
+constexpr int64_t kNapMs = 100;
 
 // The calling thread's endpoint as last found. Checked against the descriptor at every use.
 struct Self {
@@ -107,9 +108,10 @@ int wait_for_bind(const Region& mapped, bool bound, uint32_t slot, Deadline dead
     const bool is_bound = found < mapped.slots() && load_kind(mapped.at(found)) != Kind::kFree;
     if (is_bound == bound) return bound ? mapped.at(found).endpoint.load() : OK;
     if (deadline.when_ns() == 0) return EDVSAGAIN;
-    if (!event_sleep(header.bind_event, prepared, deadline) && deadline.passed()) {
-      return EDVSTIMEDOUT;
-    }
+    // Not for long at a time: after a migration it is another region's event.
+    event_sleep(header.bind_event, prepared,
+                Deadline::earlier(deadline, Deadline::after_ms(kNapMs)));
+    if (deadline.passed()) return EDVSTIMEDOUT;
   }
 }
 

@@ -10,6 +10,7 @@ namespace {
 // How long a timed-out remote operation waits to learn from the peer's node whether it was
 // taken after all.
 constexpr int64_t kSettleMs = 500;
+constexpr int64_t kNapMs = 20;
 
 }  // namespace
 
@@ -60,6 +61,11 @@ Caller::Woken Caller::sleep_on(Atomic<uint32_t>& event, uint32_t prepared, Deadl
   const bool changed = event_sleep(event, prepared, deadline);
   enter();
   return changed || !deadline.passed() ? Woken::kLookAgain : Woken::kOver;
+}
+
+Caller::Woken Caller::nap_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
+  sleep_on(event, prepared, Deadline::earlier(deadline, Deadline::after_ms(kNapMs)));
+  return deadline.passed() ? Woken::kOver : Woken::kLookAgain;
 }
 
 bool Caller::still_bound() const {
@@ -239,7 +245,7 @@ int Caller::answer(uint32_t peer, const message& m, Deadline deadline) {
     if (phase == RxPhase::kWaiting) continue;  // its gate has opened just now
     if (phase != RxPhase::kParked && !is_migrating(client)) return EDVSPROCSTS;
     // The client is being migrated: its answer waits until it is known where it runs.
-    if (sleep_on(client.event, prepared, deadline) == Woken::kOver) return over(deadline);
+    if (nap_on(client.event, prepared, deadline) == Woken::kOver) return over(deadline);
     if (!still_bound()) return EDVSSHUTDOWN;
   }
 }

@@ -36,6 +36,9 @@ class Caller {
   // Sleeps outside, comes back through the gate. Looks again in any case; kOver at the deadline.
   enum class Woken { kLookAgain, kOver };
   Woken sleep_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline);
+  // The same on a peer's event: not for long at a time. If this process is moved meanwhile, the peer's
+  // count at the target has nothing to do with what was prepared.
+  Woken nap_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline);
   bool still_bound() const;
 
   // EDVSAGAIN for a call that was not to wait.

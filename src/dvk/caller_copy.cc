@@ -138,7 +138,7 @@ int Caller::vcopy(int src, const void* from, int dst, void* to, size_t bytes, De
     }
     if (waited_for == nullptr) return vcopy_elsewhere(source, target, bytes, deadline);
     const uint32_t seen = waited_for == &source ? prepared_source : prepared;
-    if (sleep_on(region_.at(waited_for->slot).event, seen, deadline) == Woken::kOver) {
+    if (nap_on(region_.at(waited_for->slot).event, seen, deadline) == Woken::kOver) {
       return EDVSTIMEDOUT;
     }
   }

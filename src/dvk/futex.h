@@ -20,7 +20,11 @@ class Deadline {
  public:
   static Deadline never() { return Deadline(INT64_MAX); }
   static Deadline at_ns(int64_t when) { return Deadline(when); }
-  static Deadline after_ms(int64_t ms) { return ms < 0 ? never() : Deadline(now_ns() + ms * 1'000'000); }
+  static Deadline after_ms(int64_t ms) {
+    return ms < 0 ? never() : Deadline(now_ns() + ms * 1'000'000);
+  }
+
+  static Deadline earlier(Deadline a, Deadline b) { return a.when_ns_ < b.when_ns_ ? a : b; }
 
   bool is_never() const { return when_ns_ == INT64_MAX; }
   bool passed() const { return !is_never() && now_ns() >= when_ns_; }

@@ -10,6 +10,7 @@ namespace dvs {
 using dvk::Descriptor;
 using dvk::Kind;
 using dvk::RxPhase;
+using dvk::TxPhase;
 using dvk::TxWord;
 using wire::Operation;
 using wire::OperationType;
@@ -48,7 +49,10 @@ bool RemoteOps::copy_awaits(uint32_t slot) const {
   return copy != copies_.end() && copy->second.waiting;
 }
 
-void RemoteOps::await_copy(Copy& copy, uint32_t party, const Operation& step) {
+// Sends a step. Only the answer to the last one counts, so that no earlier one is on its way (and
+// may write) when the copy is over.
+void RemoteOps::await_copy(Copy& copy, uint32_t party, Operation& step) {
+  step.step = copy.step = ++copy_steps_;
   copy.party = party;
   copy.node = static_cast<NodeId>(region_.at(party).node.load());
   env_.send(copy.node, step);
@@ -142,7 +146,7 @@ void RemoteOps::on_retry(const Operation& operation) {
   if (!is_mine(operation)) return;
   if (auto found = copies_.find(operation.slot); found != copies_.end()) {
     Copy& copy = found->second;
-    if (copy.number == operation.number && copy.offset == operation.offset) copy.waiting = false;
+    if (copy.number == operation.number && copy.step == operation.step) copy.waiting = false;
   }
   env_.drive_later(operation.slot);
 }
@@ -153,22 +157,24 @@ void RemoteOps::on_copy_result(const Operation& operation) {
   if (found == copies_.end()) return;
   Copy& copy = found->second;
   const bool is_data = operation.type == OperationType::kCopyData;
-  if (copy.number != operation.number || copy.offset != operation.offset || !copy.waiting ||
-      copy.writing == is_data) {
-    return;  // the answer to a step that was repeated meanwhile
-  }
-  const Descriptor& d = region_.at(operation.slot);
-  const uint64_t left = d.copy_bytes.load() - copy.offset;
-  const bool fits =
-      !is_data || operation.data.size() == std::min<uint64_t>(window_of(region_), left);
-  int rc = operation.rc == OK && !fits ? EDVSFAULT : operation.rc;
-  if (dvk::load_tx(d).phase == dvk::TxPhase::kCancel) rc = EDVSTIMEDOUT;
-  if (rc != OK) {
-    copies_.erase(found);
-    dvk::finish(region_, operation.slot, operation.number, rc);
+  if (copy.number != operation.number || copy.step != operation.step || !copy.waiting ||
+      copy.offset != operation.offset || copy.writing == is_data) {
     return;
   }
   copy.waiting = false;
+  const Descriptor& d = region_.at(operation.slot);
+  const TxWord tx = dvk::load_tx(d);
+  if (tx.phase == TxPhase::kCancel) return drive_cancel(operation.slot, tx);
+  if (!dvk::is_outstanding(tx)) return;  // its owner did not wait for it
+  const uint64_t left = d.copy_bytes.load() - copy.offset;
+  const bool fits =
+      !is_data || operation.data.size() == std::min<uint64_t>(window_of(region_), left);
+  const int rc = operation.rc == OK && !fits ? EDVSFAULT : operation.rc;
+  if (rc != OK) {
+    copies_.erase(found);
+    finish_with(operation.slot, operation.number, rc);
+    return;
+  }
   if (is_data) {
     copy.window = operation.data;
     copy.writing = true;
@@ -183,10 +189,13 @@ void RemoteOps::on_copy_result(const Operation& operation) {
 // ------------------------------------------------------------------------
 
 // The party of a copy step from another node. A step from a place its requester has left since is
-// refused: it may come late, when the requester has gone on.
+// refused: it may come late, when the requester has gone on. So is one of a requester that has
+// died.
 int RemoteOps::party_here(const Operation& operation, uint32_t& slot) {
   const Descriptor& requester = region_.at(operation.slot);
-  if (requester.incarnation.load() != operation.incarnation) return kAgain;
+  if (requester.incarnation.load() < operation.incarnation) return kAgain;
+  const bool gone = dvk::load_kind(requester) == Kind::kFree;
+  if (gone || requester.incarnation.load() > operation.incarnation) return kWait;
   CopyHome& home = copy_homes_[operation.slot];
   if (home.incarnation != operation.incarnation) home = {operation.incarnation, 0};
   home.epoch = std::max({home.epoch, operation.home_epoch, requester.epoch.load()});
@@ -208,6 +217,7 @@ void RemoteOps::on_copy_read(NodeId from, const Operation& operation) {
   data.slot = operation.slot;
   data.incarnation = operation.incarnation;
   data.number = operation.number;
+  data.step = operation.step;
   data.offset = operation.offset;
   if (rc == OK) {
     data.data.resize(std::min(operation.length, kMaxWindow));

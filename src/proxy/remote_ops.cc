@@ -52,6 +52,7 @@ void RemoteOps::drive_all() {
 // Completes what a dvsd that was killed had begun.
 void RemoteOps::repair(uint32_t slot) {
   Descriptor& d = region_.at(slot);
+  dvk::event_signal(d.event);  // it may have been killed between a change and the wake-up
   const RxWord rx = dvk::load_rx(d);
   if (rx.phase == RxPhase::kFilling && rx.filler == slot) {
     // The answer it was delivering comes again. The gate may have been closed meanwhile.
@@ -82,10 +83,14 @@ void RemoteOps::on_place_changed(uint32_t slot) {
   for (uint32_t source = 0; source < region_.slots(); ++source) {
     const Descriptor& d = region_.at(source);
     const bool to_it = region_.slot_of(d.tx_peer.load()) == slot;
-    if (to_it && dvk::load_kind(d) == Kind::kRemote) hand_over(source);
+    if (to_it && dvk::load_kind(d) == Kind::kRemote) {
+      hand_over(source);
+      report(source);  // what it brought along
+    }
     if (!dvk::runs_here(dvk::load_kind(d))) continue;
     if (auto copy = copies_.find(source); copy != copies_.end()) {
-      copy->second.waiting &= copy->second.party != slot;
+      // (The answer was not believed while the requester itself was migrating.)
+      copy->second.waiting &= copy->second.party != slot && source != slot;
     }
     if (source == slot || to_it || dvk::load_tx_kind(d) == OpKind::kVcopy) drive(source);
   }
@@ -167,10 +172,13 @@ bool RemoteOps::is_mine(const Operation& operation) const {
          dvk::load_tx(d).number == operation.number && !dvk::is_migrating(d);
 }
 
+// With a result from another node, which is input.
+void RemoteOps::finish_with(uint32_t slot, uint64_t number, int rc) {
+  dvk::finish(region_, slot, number, rc <= OK && rc >= kLowestResult ? rc : EDVSINVAL);
+}
+
 void RemoteOps::on_ack(const Operation& operation) {
-  if (!is_mine(operation)) return;
-  const int rc = operation.rc <= OK && operation.rc >= kLowestResult ? operation.rc : EDVSINVAL;
-  dvk::finish(region_, operation.slot, operation.number, rc);
+  if (is_mine(operation)) finish_with(operation.slot, operation.number, operation.rc);
 }
 
 void RemoteOps::on_answer(const Operation& operation) {
@@ -202,6 +210,7 @@ void RemoteOps::answer(NodeId to, const Operation& request, OperationType type, 
   operation.slot = request.slot;
   operation.incarnation = request.incarnation;
   operation.number = request.number;
+  operation.step = request.step;
   operation.offset = request.offset;
   operation.rc = rc;
   operation.epoch = epoch;

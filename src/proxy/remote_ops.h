@@ -69,6 +69,7 @@ class RemoteOps {
     bool waiting = false;  // for an answer about `party`, from `node`
     uint32_t party = 0;
     NodeId node = 0;
+    uint32_t step = 0;
   };
 
   wire::Operation operation_of(uint32_t slot, wire::OperationType type) const;
@@ -92,11 +93,12 @@ class RemoteOps {
   bool take_back(uint32_t slot, uint64_t number);
   void answer(NodeId to, const wire::Operation& request, wire::OperationType type, int rc = 0,
               uint32_t epoch = 0);
+  void finish_with(uint32_t slot, uint64_t number, int rc);
   bool is_mine(const wire::Operation& operation) const;
 
   void drive_copy(uint32_t slot, const dvk::TxWord& tx);
   void step_copy(uint32_t slot, Copy& copy);
-  void await_copy(Copy& copy, uint32_t party, const wire::Operation& step);
+  void await_copy(Copy& copy, uint32_t party, wire::Operation& step);
   bool copy_awaits(uint32_t slot) const;
   int step_read(uint32_t slot, Copy& copy, uint32_t bytes);
   int step_write(uint32_t slot, Copy& copy);
@@ -110,6 +112,7 @@ class RemoteOps {
   const NodeId self_;
   Env& env_;
   std::map<uint32_t, Copy> copies_;            // by requester
+  uint32_t copy_steps_ = 0;
   struct CopyHome {
     uint64_t incarnation = 0;
     uint32_t epoch = 0;

@@ -18,10 +18,18 @@ void each_field(Codec& codec, Op& op) {
       codec.integer(op.value);
       codec.message_bytes(op.m);
       break;
-    case T::kAck: codec.integer(op.rc); break;
-    case T::kAnswer: codec.message_bytes(op.m); break;
-    case T::kMoved: codec.integer(op.epoch); break;
-    case T::kRetry: codec.integer(op.offset); break;
+    case T::kAck:
+      codec.integer(op.rc);
+      break;
+    case T::kAnswer:
+      codec.message_bytes(op.m);
+      break;
+    case T::kMoved:
+      codec.integer(op.epoch);
+      break;
+    case T::kRetry:
+      codec.integer(op.step);
+      break;
     case T::kCancel:
       codec.integer(op.peer);
       codec.integer(op.peer_incarnation);
@@ -31,6 +39,7 @@ void each_field(Codec& codec, Op& op) {
       codec.integer(op.peer);
       codec.integer(op.epoch);
       codec.integer(op.home_epoch);
+      codec.integer(op.step);
       codec.integer(op.offset);
       codec.integer(op.address);
       codec.integer(op.length);
@@ -39,17 +48,20 @@ void each_field(Codec& codec, Op& op) {
       codec.integer(op.peer);
       codec.integer(op.epoch);
       codec.integer(op.home_epoch);
+      codec.integer(op.step);
       codec.integer(op.offset);
       codec.integer(op.address);
       codec.bytes(op.data);
       break;
     case T::kCopyData:
       codec.integer(op.rc);
+      codec.integer(op.step);
       codec.integer(op.offset);
       codec.bytes(op.data);
       break;
     case T::kCopyAck:
       codec.integer(op.rc);
+      codec.integer(op.step);
       codec.integer(op.offset);
       break;
   }
@@ -58,7 +70,9 @@ void each_field(Codec& codec, Op& op) {
 struct Encoder {
   Writer out;
   template <typename T>
-  void integer(T value) { out.put(value); }
+  void integer(T value) {
+    out.put(value);
+  }
   void message_bytes(const message& m) {
     out.put_bytes({reinterpret_cast<const char*>(&m), sizeof m});
   }
@@ -68,7 +82,9 @@ struct Encoder {
 struct Decoder {
   Reader in;
   template <typename T>
-  void integer(T& value) { value = in.get<T>(); }
+  void integer(T& value) {
+    value = in.get<T>();
+  }
   void message_bytes(message& m) {
     const auto raw = in.get_bytes(sizeof m);
     if (raw.size() == sizeof m) __builtin_memcpy(&m, raw.data(), sizeof m);

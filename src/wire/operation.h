@@ -42,7 +42,8 @@ struct Operation {
                              // kMoved: the newest the answering node knows
   int32_t rc = 0;            // kAck, kCopyData, kCopyAck
   uint32_t home_epoch = 0;   // kCopy*: of the requester
-  uint64_t offset = 0;       // kCopy*, kRetry: of the window in the whole copy
+  uint32_t step = 0;         // kCopy*, kRetry: tells a step of a copy from its repetition
+  uint64_t offset = 0;       // kCopy*: of the window in the whole copy
   uint64_t address = 0;      // kCopyRead, kCopyWrite
   uint32_t length = 0;       // kCopyRead
   int64_t value = 0;         // kRequest: value of a notification

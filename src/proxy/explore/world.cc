@@ -355,11 +355,11 @@ void World::apply_commit(Node& node, Migration& migration) {
   if (node.id == migration.target) {
     auto capsule = dvk::decode_capsule(migration.capsule, node.region.slots());
     DVS_CHECK(capsule.ok());
+    // It was restored here before, and is held.
+    if (migration.process->node != node.id) move_view(*migration.process, node);
     dvk::commit_here(node.region, *capsule, node.id, migration.epoch);
-    if (migration.process->node != node.id) {
-      move_view(*migration.process, node);
-      migration.process->frozen = false;
-    }
+    if (!migration.thawed) migration.process->frozen = false;
+    migration.thawed = true;
   } else if (node.id == migration.source) {
     dvk::commit_away(node.region, slots, migration.target, migration.epoch);
   } else {

@@ -76,6 +76,7 @@ struct Migration {
   bool gate_closed = false;  // on the source
   bool frozen = false;
   bool decided = false;
+  bool thawed = false;    // at the target
   std::string capsule;    // once extracted
   std::set<NodeId> done;  // who has applied the decision
 };
