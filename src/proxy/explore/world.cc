@@ -1,13 +1,10 @@
 #include "proxy/explore/world.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 
 #include "base/check.h"
 #include "proxy/explore/node.h"
