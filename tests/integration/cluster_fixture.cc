@@ -1,0 +1,301 @@
+#include "cluster_fixture.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <regex>
+#include <thread>
+
+#include "base/file.h"
+
+namespace dvs::integration {
+namespace {
+
+constexpr int kChosen = 1 << 30;  // no endpoint asked for
+
+std::string build_dir() {
+  const char* dir = std::getenv("DVS_BUILD_DIR");
+  return dir == nullptr ? "." : dir;
+}
+
+// Whether /proc/NAME is a live process of `cluster` that has `dc_pid` in its innermost namespace.
+bool is_copy(const std::string& name, const std::string& cluster, int dc_pid) {
+  if (name.find_first_not_of("0123456789") != std::string::npos) return false;
+  auto cgroup = read_file("/proc/" + name + "/cgroup");
+  auto status = read_file("/proc/" + name + "/status");
+  if (!cgroup.ok() || !status.ok() || status->find("State:\tZ") != std::string::npos) return false;
+  if (cgroup->find("/dvs/" + cluster + "/") == std::string::npos) return false;
+  std::smatch ids;
+  return std::regex_search(*status, ids, std::regex("NSpid:.*\t(\\d+)\n")) &&
+         ids[1] == std::to_string(dc_pid);
+}
+
+}  // namespace
+
+std::string ClusterTest::dir_;
+std::string ClusterTest::cluster_;
+bool ClusterTest::up_ = false;
+
+bool eventually(const std::function<bool()>& condition, std::chrono::milliseconds limit) {
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(10ms);
+  }
+  return true;
+}
+
+void ClusterTest::start_cluster(local::UpOptions options) {
+  if (::geteuid() != 0) return;
+  char name[] = "/dev/shm/dvs-test-XXXXXX";
+  ASSERT_NE(::mkdtemp(name), nullptr);
+  dir_ = name;
+  options.dir = dir_;
+  options.bin_dir = build_dir() + "/bin";
+  options.faults = true;
+  options.etcd_no_fsync = true;
+  options.die_with_caller = true;
+  const Status up = local::up(options);
+  up_ = up.ok();
+  ASSERT_OK(up);
+  auto info = local::info(dir_);
+  ASSERT_OK(info);
+  cluster_ = info->cluster;
+}
+
+void ClusterTest::TearDownTestSuite() {
+  if (dir_.empty()) return;
+  if (up_) expect_clean();
+  EXPECT_OK(local::down(dir_));
+  (void)remove_tree(dir_);
+  up_ = false;
+}
+
+// All DCs are gone, so no cgroup of the cluster may be left below its nodes'.
+void ClusterTest::expect_clean() {
+  std::vector<std::string> left;
+  for (const char* mount : {"/sys/fs/cgroup/freezer", "/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
+    const std::string root = std::string(mount) + "/dvs/" + cluster_;
+    std::error_code ec;
+    for (std::filesystem::recursive_directory_iterator it(root, ec), end; !ec && it != end;
+         it.increment(ec)) {
+      if (it->is_directory() && it.depth() > 0) left.push_back(it->path());
+    }
+  }
+  EXPECT_EQ(left, std::vector<std::string>()) << "cgroups were left behind";
+}
+
+void ClusterTest::SetUp() {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  ASSERT_TRUE(up_) << "there is no cluster";
+}
+
+void ClusterTest::TearDown() {
+  if (!up_) return;
+  for (const Process& process : started_) expect_content(process);
+  if (HasFailure()) {
+    for (const Process& process : started_) {
+      const std::string text = log(process);
+      std::cerr << "---- endpoint " << process.endpoint << ", the end of its log:\n"
+                << text.substr(text.size() - std::min<size_t>(text.size(), 800)) << "\n";
+    }
+  }
+  for (const std::string& dc : dcs_) {
+    EXPECT_OK(call("DELETE", "/v1/dcs/" + dc + "?force=1"));
+  }
+  for (const Process& process : started_) {
+    EXPECT_TRUE(eventually([&] { return copies(process) == 0; }, 5s))
+        << "process " << process.pid << " outlived its DC";
+  }
+}
+
+void ClusterTest::expect_content(const Process& process) {
+  const std::string text = log(process);
+  const size_t bad = text.find("BAD");
+  if (bad == std::string::npos) return;
+  ADD_FAILURE() << "endpoint " << process.endpoint << " complains: " << text.substr(bad, 300);
+}
+
+std::string ClusterTest::program(const std::string& name) {
+  return build_dir() + "/tests/integration/programs/" + name;
+}
+
+std::string ClusterTest::binary(const std::string& name) { return build_dir() + "/bin/" + name; }
+
+local::NodeInfo ClusterTest::node(const std::string& name) {
+  auto info = local::info(dir_);
+  EXPECT_OK(info);
+  if (!info.ok()) return {};
+  for (const auto& each : info->nodes) {
+    if (each.name == name) return each;
+  }
+  ADD_FAILURE() << "there is no node " << name;
+  return {};
+}
+
+// ---- the API ------------------------------------------------------------------------------------
+
+Result<Json> ClusterTest::call(const std::string& method, const std::string& target,
+                               const Json& body) {
+  const std::string socket = dir_ + "/nodes/" + via_ + "/dvsd.sock";
+  auto answer = http_call(socket, method, target, body);
+  if (!answer.ok()) return answer.error();
+  return answer->body;
+}
+
+void ClusterTest::make_dc(const std::string& name, const std::vector<std::string>& nodes) {
+  ASSERT_OK(call("POST", "/v1/dcs", {{"name", name}, {"nodes", nodes}}));
+  dcs_.push_back(name);
+}
+
+Result<Json> ClusterTest::try_run(const std::string& dc, const Json& body) {
+  return call("POST", "/v1/dcs/" + dc + "/processes", body);
+}
+
+Process ClusterTest::run(const std::string& dc, const std::string& node, int endpoint,
+                         std::vector<std::string> argv) {
+  argv[0] = program(argv[0]);
+  Json body = {{"node", node}, {"argv", argv}};
+  if (endpoint != kChosen) body["endpoint"] = endpoint;
+  auto started = try_run(dc, body);
+  EXPECT_OK(started);
+  if (!started.ok()) return {};
+  started_.push_back({dc, started->at("endpoint"), started->at("pid"), node});
+  return started_.back();
+}
+
+Process ClusterTest::run(const std::string& dc, const std::string& node,
+                         std::vector<std::string> argv) {
+  return run(dc, node, kChosen, std::move(argv));
+}
+
+void ClusterTest::signal(const Process& process, int number) {
+  EXPECT_OK(call(
+      "POST", "/v1/dcs/" + process.dc + "/endpoints/" + std::to_string(process.endpoint) + "/kill",
+      {{"signal", number}}));
+}
+
+Migration ClusterTest::migrate(const Process& process, const std::string& target, int timeout_ms) {
+  auto end = call("POST", "/v1/migrations",
+                  {{"dc", process.dc},
+                   {"endpoint", process.endpoint},
+                   {"target", target},
+                   {"timeout_ms", timeout_ms}});
+  if (!end.ok()) return end.error();
+  return json_get<Json>(*end, "migration");
+}
+
+void ClusterTest::must_move(const Process& process, const std::string& target) {
+  auto record = migrate(process, target);
+  ASSERT_OK(record);
+  ASSERT_EQ(record->at("state"), "committed") << record->dump();
+  EXPECT_EQ(place(process), std::make_pair(target, process.pid));
+}
+
+std::future<Migration> ClusterTest::migrate_async(const Process& process, const std::string& target,
+                                                  int timeout_ms) {
+  return std::async(std::launch::async, [this, process, target, timeout_ms] {
+    return migrate(process, target, timeout_ms);
+  });
+}
+
+Json ClusterTest::processes(const std::string& dc) {
+  auto list = call("GET", "/v1/processes?dc=" + dc);
+  EXPECT_OK(list);
+  return list.ok() ? list->at("processes") : Json::array();
+}
+
+std::pair<std::string, int> ClusterTest::place(const Process& process) {
+  for (const Json& each : processes(process.dc)) {
+    if (each.at("endpoint") == process.endpoint) return {each.at("node"), each.at("pid")};
+  }
+  return {"", 0};
+}
+
+void ClusterTest::arm(const std::string& at, const std::string& fault) {
+  const std::string socket = dir_ + "/nodes/" + at + "/dvsd.sock";
+  ASSERT_OK(http_call(socket, "POST", "/v1/faults", {{"point", fault}}));
+}
+
+// ---- what programs say --------------------------------------------------------------------------
+
+std::string ClusterTest::log(const Process& process) {
+  std::string all;
+  for (uint64_t offset = 0;;) {
+    auto part =
+        call("GET", "/v1/dcs/" + process.dc + "/endpoints/" + std::to_string(process.endpoint) +
+                        "/logs?offset=" + std::to_string(offset));
+    if (!part.ok() || part->at("data").get<std::string>().empty()) return all;
+    all += part->at("data").get<std::string>();
+    offset = part->at("end");
+  }
+}
+
+bool ClusterTest::wait_log(const Process& process, const std::string& text, size_t from,
+                           std::chrono::milliseconds limit) {
+  const bool found = eventually(
+      [&] {
+        const std::string all = log(process);
+        return all.size() > from && all.find(text, from) != std::string::npos;
+      },
+      limit);
+  EXPECT_TRUE(found) << "endpoint " << process.endpoint << " did not say '" << text << "'";
+  return found;
+}
+
+int ClusterTest::finish_client(const Process& client) {
+  signal(client, SIGTERM);
+  if (!wait_log(client, "done requests=")) return 0;
+  std::smatch match;
+  const std::string text = log(client);
+  if (!std::regex_search(text, match, std::regex("done requests=(\\d+) errors=(\\d+)"))) return 0;
+  EXPECT_EQ(match[2], "0") << text;
+  return std::stoi(match[1]);
+}
+
+void ClusterTest::expect_done_client(const Process& client, int requests) {
+  wait_log(client, "done requests=" + std::to_string(requests) + " errors=0");
+}
+
+void ClusterTest::expect_serves(const Process& server, const std::string& node) {
+  const Process client =
+      run(server.dc, node, {"client", std::to_string(server.endpoint), "1", "10", "0"});
+  expect_done_client(client, 10);
+}
+
+int ClusterTest::copies(const Process& process) {
+  auto names = list_dir("/proc");
+  if (!names.ok()) return -1;
+  return static_cast<int>(std::count_if(names->begin(), names->end(), [&](const std::string& name) {
+    return is_copy(name, cluster_, process.pid);
+  }));
+}
+
+// ---- faults -------------------------------------------------------------------------------------
+
+void ClusterTest::kill_dvsd(const std::string& name) {
+  const pid_t pid = node(name).dvsd_pid;
+  ASSERT_GT(pid, 0);
+  ASSERT_EQ(::kill(pid, SIGKILL), 0);
+}
+
+void ClusterTest::await_dvsd(const std::string& name, pid_t before) {
+  const std::string socket = dir_ + "/nodes/" + name + "/dvsd.sock";
+  EXPECT_TRUE(eventually([&] {
+    const pid_t now = node(name).dvsd_pid;
+    return now != 0 && now != before && http_call(socket, "GET", "/v1/node", nullptr).ok();
+  })) << "dvsd of "
+      << name << " did not come back";
+}
+
+void ClusterTest::restart_dvsd(const std::string& name) {
+  const pid_t before = node(name).dvsd_pid;
+  kill_dvsd(name);
+  await_dvsd(name, before);
+}
+
+}  // namespace dvs::integration

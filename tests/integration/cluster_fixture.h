@@ -1,0 +1,127 @@
+// A real local cluster for a test program: three nodes in namespaces, with etcd, criu and the
+// programs of tests/integration/programs, which run in DCs as applications would. It is started
+// once for all tests of the program; each test works in DCs of its own and leaves none.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <functional>
+#include <future>
+#include <string>
+#include <vector>
+
+#include "api/http_server.h"
+#include "base/json.h"
+#include "local/local_cluster.h"
+
+namespace dvs::integration {
+
+using std::chrono_literals::operator""s;
+using std::chrono_literals::operator""ms;
+
+// A process as `dvs run` started it.
+struct Process {
+  std::string dc;
+  int endpoint = 0;
+  int pid = 0;
+  std::string node;  // where it was started
+};
+
+// What one migration did, in a user's words: where it ended, or why it was refused.
+using Migration = Result<Json>;
+
+class ClusterTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { start_cluster({}); }
+  static void TearDownTestSuite();
+  void SetUp() override;
+  // Checks that every program was content, then removes the DCs.
+  void TearDown() override;
+
+  // For suites that need another kind of cluster.
+  static void start_cluster(local::UpOptions options);
+
+  static const std::string& dir() { return dir_; }
+  static std::string program(const std::string& name);
+  static std::string binary(const std::string& name);
+  static local::NodeInfo node(const std::string& name);
+
+  // ---- the API, as the CLI uses it; asks `via_` ----
+  Result<Json> call(const std::string& method, const std::string& target,
+                    const Json& body = nullptr);
+  void make_dc(const std::string& name, const std::vector<std::string>& nodes = {"n1", "n2", "n3"});
+  // The program's name comes first in `argv`. Failures are the test's, with an empty Process.
+  Process run(const std::string& dc, const std::string& node, int endpoint,
+              std::vector<std::string> argv);
+  // At an endpoint that DVS chooses.
+  Process run(const std::string& dc, const std::string& node, std::vector<std::string> argv);
+  Result<Json> try_run(const std::string& dc, const Json& body);
+  void signal(const Process& process, int number);
+  Migration migrate(const Process& process, const std::string& target, int timeout_ms = 20'000);
+  // The same, and fails the test unless it committed.
+  void must_move(const Process& process, const std::string& target);
+  std::future<Migration> migrate_async(const Process& process, const std::string& target,
+                                       int timeout_ms = 20'000);
+  Json processes(const std::string& dc);
+  // The node and DC-wide pid of an endpoint's process; "" when there is none.
+  std::pair<std::string, int> place(const Process& process);
+  void arm(const std::string& node, const std::string& fault);
+
+  // ---- what programs say ----
+  std::string log(const Process& process);
+  // Waits until the log has `text`, from byte `from` on.
+  bool wait_log(const Process& process, const std::string& text, size_t from = 0,
+                std::chrono::milliseconds limit = 15s);
+  // Stops a client and checks that it was content. Returns how many requests it made.
+  int finish_client(const Process& client);
+  void expect_done_client(const Process& client, int requests);
+  // The endpoint answers: one more client, on `node`, is served.
+  void expect_serves(const Process& server, const std::string& node);
+  // How many live processes of this cluster have its DC-wide pid, whatever the node.
+  int copies(const Process& process);
+
+  // ---- faults ----
+  // SIGKILL to the node's dvsd.
+  void kill_dvsd(const std::string& node);
+  // Waits until a dvsd other than `before` answers there.
+  void await_dvsd(const std::string& node, pid_t before);
+  void restart_dvsd(const std::string& node);
+
+  std::string via_ = "n1";
+  std::vector<std::string> dcs_;
+  std::vector<Process> started_;
+
+ private:
+  static void expect_clean();
+  void expect_content(const Process& process);
+
+  static std::string dir_;
+  static std::string cluster_;
+  static bool up_;
+};
+
+// Polls until `condition` holds; false when it does not within `limit`.
+bool eventually(const std::function<bool()>& condition, std::chrono::milliseconds limit = 15s);
+
+// The text of an Error, or "" of a success: for failure messages.
+template <typename T>
+std::string why(const Result<T>& result) {
+  return result.ok()
+             ? ""
+             : std::string(code_name(result.error().code())) + ": " + result.error().message();
+}
+
+}  // namespace dvs::integration
+
+#define EXPECT_OK(expr) EXPECT_EQ(::dvs::integration::why(expr), "")
+#define ASSERT_OK(expr) ASSERT_EQ(::dvs::integration::why(expr), "")
+// The request was refused with this code and these words in its message.
+#define EXPECT_REFUSED(expr, expected_code, words)                                         \
+  do {                                                                                     \
+    const auto refused_ = (expr);                                                          \
+    ASSERT_FALSE(refused_.ok()) << "was not refused";                                      \
+    EXPECT_EQ(::dvs::code_name(refused_.error().code()), ::dvs::code_name(expected_code)); \
+    EXPECT_NE(refused_.error().message().find(words), std::string::npos)                   \
+        << refused_.error().message();                                                     \
+  } while (false)
