@@ -35,9 +35,11 @@ void Coordinator::run(MigrationRequest request, OnEvent on_event, Done<Migration
   running->on_event = std::move(on_event);
   running->done = std::move(done);
   running->began_ns = monotonic_ns();
+  running->record.id = new_id();
   running->on_event({{"event", "phase"}, {"phase", "preflight"}, {"t_ms", 0.0}});
   const MigrationRequest& asked = running->request;
-  host_.call(asked.source, "migrate.describe", {{"dc", asked.dc}, {"slot", asked.slot}},
+  const Json args = {{"dc", asked.dc}, {"slot", asked.slot}, {"id", running->record.id}};
+  host_.call(asked.source, "migrate.describe", args,
              [this, running](Result<Json> description) {
                if (!description.ok()) return running->done(description.error());
                preflight_target(running, *description);
@@ -52,7 +54,6 @@ void Coordinator::preflight_target(const RunningPtr& running, const Json& descri
   if (!task.ok() || !slots.ok() || !endpoints.ok()) {
     return running->done(Error(Code::kCorrupt, "the source's description makes no sense"));
   }
-  record.id = new_id();
   record.dc = running->request.dc;
   record.task = *task;
   record.slots.assign(slots->begin(), slots->end());
@@ -63,7 +64,8 @@ void Coordinator::preflight_target(const RunningPtr& running, const Json& descri
   record.pid = json_get_or<int>(description, "pid", 0).ok()
                    ? *json_get_or<int>(description, "pid", 0)
                    : 0;
-  host_.call(record.target, "migrate.check", {{"dc", record.dc}, {"description", description}},
+  const Json args = {{"dc", record.dc}, {"description", description}, {"id", record.id}};
+  host_.call(record.target, "migrate.check", args,
              [this, running](Result<Json> fit) {
                if (!fit.ok()) return running->done(fit.error());
                running->record.phases["preflight"] = elapsed_ms(*running);

@@ -23,6 +23,9 @@ constexpr const char* kTaskPiece = "dvs-task.json";
 constexpr const char* kLogPiece = "dvs-log";
 
 constexpr auto kFreezeLimit = std::chrono::milliseconds(5000);
+constexpr auto kBeginLimit = std::chrono::seconds(10);
+constexpr auto kReportAgain = std::chrono::milliseconds(100);
+constexpr int kReportAttempts = 40;
 constexpr auto kProposeAgain = std::chrono::milliseconds(200);
 
 Status copy_file(const std::string& from, const std::string& to) {
@@ -43,11 +46,11 @@ std::optional<NodeId> DcPart::node_id(const std::string& name) const {
   return found->second;
 }
 
-EngineSite DcPart::site(const MigrationRecord& record) const {
+EngineSite DcPart::site(const std::string& migration) const {
   EngineSite site;
   site.prefix = container_->enter_prefix();
-  site.outer_dir = paths::engine_dir(dir_) + "/" + record.id;
-  site.inner_dir = std::string(paths::kDcEngine) + "/" + record.id;
+  site.outer_dir = paths::engine_dir(dir_) + "/" + migration;
+  site.inner_dir = std::string(paths::kDcEngine) + "/" + migration;
   return site;
 }
 
@@ -147,6 +150,45 @@ Status DcPart::check_arrival(const TaskDescription& description) {
   return {};
 }
 
+namespace {
+
+// An id of a migration that has not begun; it becomes part of paths.
+bool is_plain_id(const std::string& id) {
+  return !id.empty() && id.size() < 64 && id.find_first_of("/.") == std::string::npos;
+}
+
+}  // namespace
+
+void DcPart::prepare_departure(const std::string& id, std::function<void()> ready) {
+  if (!is_plain_id(id)) return context_.later(std::move(ready));
+  context_.engine.prepare_dump(site(id), std::move(ready));
+  discard_unless_begun(id, "");
+}
+
+Status DcPart::prepare_arrival(const std::string& id, const std::string& task,
+                               std::function<void()> ready) {
+  if (!is_plain_id(id) || !is_plain_id(task)) return Error(Code::kInvalid, "a bad id");
+  DVS_TRY(context_.cgroups.create(cgroup_of(task)));
+  context_.engine.prepare_restore({site(id), {context_.cgroups.procs_file(cgroup_of(task))}},
+                                  std::move(ready));
+  discard_unless_begun(id, task);
+  return {};
+}
+
+void DcPart::discard_unless_begun(const std::string& id, const std::string& task) {
+  auto timer = std::make_shared<boost::asio::steady_timer>(context_.executor, kBeginLimit);
+  timer->async_wait([weak = weak_from_this(), timer, id, task](const boost::system::error_code&) {
+    auto self = weak.lock();
+    if (self == nullptr || self->context_.cluster.migration(id) != nullptr) return;
+    self->context_.engine.discard(self->site(id));
+    if (task.empty() || self->tasks_.count(task) != 0) return;
+    self->context_.cgroups.kill(self->context_.executor, self->cgroup_of(task),
+                                [self, task](Result<bool>) {
+                                  log::if_failed(self->context_.cgroups.remove(self->cgroup_of(task)));
+                                });
+  });
+}
+
 // ---- the record changes ------------------------------------------------------------------------------
 
 void DcPart::on_migration(const MigrationRecord& record, const MigrationRecord* before) {
@@ -230,6 +272,23 @@ void DcPart::tell_coordinator(const MigrationRecord& record, const char* call, J
   if (!node.has_value()) return;
   args["id"] = record.id;
   context_.rpc->call(*node, call, std::move(args), std::chrono::seconds(5), [](Result<Json>) {});
+}
+
+// The coordinator waits for this; the link to it may just be coming back.
+void DcPart::report_done(const MigrationRecord& record, Json args, int attempt) {
+  const auto node = node_id(record.coordinator);
+  if (!node.has_value() || attempt == kReportAttempts) return;
+  args["id"] = record.id;
+  context_.rpc->call(
+      *node, "migrate.done", args, std::chrono::seconds(5),
+      [weak = weak_from_this(), record, args, attempt](Result<Json> told) {
+        auto self = weak.lock();
+        if (self == nullptr || told.ok()) return;
+        auto timer = std::make_shared<boost::asio::steady_timer>(self->context_.executor, kReportAgain);
+        timer->async_wait([weak, timer, record, args, attempt](const boost::system::error_code&) {
+          if (auto again = weak.lock()) again->report_done(record, args, attempt + 1);
+        });
+      });
 }
 
 void DcPart::on_phase(const MigrationRecord& record, const char* phase) {
@@ -349,14 +408,14 @@ Status DcPart::check_frozen(const MigrationRecord& record) { return refuse_reque
 void DcPart::dump(const MigrationRecord& record, Done<DumpResult> done) {
   const Task& task = tasks_.at(record.task);
   DumpRequest request;
-  request.site = site(record);
+  request.site = site(record.id);
   request.root_pid = task.root_pid;
   request.freezer_dir = context_.cgroups.dir(cgroup_of(record.task));
   context_.engine.dump(std::move(request), std::move(done));
 }
 
 Result<std::vector<Piece>> DcPart::collect(const MigrationRecord& record) {
-  const std::string directory = site(record).outer_dir;
+  const std::string directory = site(record.id).outer_dir;
   DVS_ASSIGN(auto names, list_dir(directory));
   std::vector<Piece> pieces;
   for (const std::string& name : names) {
@@ -408,7 +467,7 @@ void DcPart::go_on(const MigrationRecord& record, Done<bool> done) {
     dvk::open_gate(region_, slot);
     ops_->on_place_changed(slot);
   }
-  log::if_failed(remove_tree(site(record).outer_dir));
+  log::if_failed(remove_tree(site(record.id).outer_dir));
   serve_requests();
   context_.later([done, thawed] {
     if (thawed.ok()) done(true); else done(thawed.error());
@@ -430,24 +489,25 @@ void DcPart::let_go(const MigrationRecord& record, Done<bool> done) {
         self->tasks_.erase(record.task);
         ::unlink((paths::tasks_dir(self->dir_) + "/" + record.task + ".json").c_str());
         ::unlink(paths::log_file(self->dir_, record.task).c_str());
-        log::if_failed(remove_tree(self->site(record).outer_dir));
+        log::if_failed(remove_tree(self->site(record.id).outer_dir));
         done(std::move(killed));
       });
 }
 
 void DcPart::on_source_finished(const MigrationRecord& record) {
-  tell_coordinator(record, "migrate.done", {{"role", "source"}});
+  context_.engine.discard(site(record.id));
+  report_done(record, {{"role", "source"}});
   sources_.erase(record.id);
 }
 
 // ---- target --------------------------------------------------------------------------------------------
 
 std::string DcPart::image_directory(const MigrationRecord& record) {
-  return site(record).outer_dir;
+  return site(record.id).outer_dir;
 }
 
 void DcPart::restore(const MigrationRecord& record, Done<std::unique_ptr<HeldTree>> done) {
-  const std::string directory = site(record).outer_dir;
+  const std::string directory = site(record.id).outer_dir;
   const std::string log_file = paths::log_file(dir_, record.task);
   Status prepared = copy_file(directory + "/" + kLogPiece, log_file);
   if (prepared.ok()) prepared = context_.cgroups.create(cgroup_of(record.task));
@@ -455,7 +515,7 @@ void DcPart::restore(const MigrationRecord& record, Done<std::unique_ptr<HeldTre
     return context_.later([done, error = prepared.error()] { done(error); });
   }
   RestoreRequest request;
-  request.site = site(record);
+  request.site = site(record.id);
   request.cgroup_procs_files = {context_.cgroups.procs_file(cgroup_of(record.task))};
   context_.engine.restore(std::move(request), std::move(done));
 }
@@ -463,7 +523,7 @@ void DcPart::restore(const MigrationRecord& record, Done<std::unique_ptr<HeldTre
 // Binds what the capsule brought, before its owner executes an instruction here. May be repeated
 // after a restart of dvsd.
 Status DcPart::take_in(const MigrationRecord& record) {
-  const std::string directory = site(record).outer_dir;
+  const std::string directory = site(record.id).outer_dir;
   DVS_ASSIGN(std::string bytes, read_file(directory + "/" + kCapsulePiece));
   DVS_ASSIGN(dvk::Capsule capsule, dvk::decode_capsule(bytes, region_.slots()));
   DVS_ASSIGN(std::string text, read_file(directory + "/" + kTaskPiece));
@@ -494,7 +554,7 @@ void DcPart::settle_in(const MigrationRecord& record) {
 }
 
 void DcPart::clean_up(const MigrationRecord& record, Done<bool> done) {
-  log::if_failed(remove_tree(site(record).outer_dir));
+  log::if_failed(remove_tree(site(record.id).outer_dir));
   if (record.state == MigrationState::kCommitted) {
     return context_.later([done] { done(true); });
   }
@@ -507,7 +567,8 @@ void DcPart::clean_up(const MigrationRecord& record, Done<bool> done) {
 }
 
 void DcPart::on_target_finished(const MigrationRecord& record) {
-  tell_coordinator(record, "migrate.done", {{"role", "target"}, {"phases", record.phases}});
+  context_.engine.discard(site(record.id));
+  report_done(record, {{"role", "target"}, {"phases", record.phases}});
   targets_.erase(record.id);
 }
 
@@ -525,7 +586,7 @@ void DcPart::recover() {
     const MigrationRecord& record = entry->record;
     if (record.target != context_.config.name) continue;
     auto target = std::make_shared<Target>(static_cast<TargetHost&>(*this), context_.faults, record);
-    if (auto held = context_.engine.find_held(site(record)); held.ok() && *held != nullptr) {
+    if (auto held = context_.engine.find_held(site(record.id)); held.ok() && *held != nullptr) {
       target->adopt(std::move(*held));
     }
     targets_[id] = target;
@@ -546,16 +607,40 @@ void DcPart::recover() {
     }
   }
   recover_departed();
+  open_stale_gates();
+}
+
+// Gates that this node closed at a START and whose outcome came while dvsd was away: nobody else
+// would open them, and senders here would wait for ever.
+void DcPart::open_stale_gates() {
+  std::set<uint32_t> busy;
+  for (const auto& [id, entry] : context_.cluster.migrations()) {
+    const MigrationRecord& record = entry.record;
+    const bool arriving = targets_.count(id) != 0 && record.state == MigrationState::kCommitted;
+    if (record.dc != record_.name) continue;
+    if (arriving || record.state == MigrationState::kActive) {
+      busy.insert(record.slots.begin(), record.slots.end());
+    }
+  }
+  for (uint32_t slot = 0; slot < region_.slots(); ++slot) {
+    if (!dvk::is_migrating(region_.at(slot)) || busy.count(slot) != 0) continue;
+    dvk::open_gate(region_, slot);
+    ops_->on_place_changed(slot);
+  }
 }
 
 // Tasks whose processes are still here, frozen: of a migration that ended while dvsd was away.
 void DcPart::recover_departed() {
   for (const auto& [id, task] : std::map(tasks_)) {
     if (task.ended || context_.cluster.lock_of(record_.name, id).has_value()) continue;
+    // The newest by the directory's order, not by the clocks of the nodes that coordinated: taking an
+    // older one for it would end a process that has come back since.
     const MigrationRecord* last = nullptr;
+    uint64_t last_begun = 0;
     for (const auto& [migration, entry] : context_.cluster.migrations()) {
-      const bool newer = last == nullptr || entry.record.started_ns > last->started_ns;
-      if (entry.record.task == id && newer) last = &entry.record;
+      if (entry.record.task != id || entry.record.manual || entry.incarnation < last_begun) continue;
+      last = &entry.record;
+      last_begun = entry.incarnation;
     }
     const bool frozen = context_.cgroups.frozen(cgroup_of(id)).ok() &&
                         *context_.cgroups.frozen(cgroup_of(id));

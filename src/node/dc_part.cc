@@ -161,6 +161,7 @@ void DcPart::start() {
   for (const auto& [slot, entry] : context_.cluster.endpoints(record_.name)) place(slot);
   ops_->drive_all();
   watch_doorbell();
+  context_.engine.warm_up(site("warm-up"));
 }
 
 // The doorbell is a futex in the region: one thread sleeps on it and hands it to the event loop.

@@ -86,6 +86,10 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   // ---- preflight --------------------------------------------------------------------------------------
   Result<TaskDescription> describe(uint32_t slot);
   Status check_arrival(const TaskDescription& description);
+  // Starts the engine ahead of migration `id`. Given up again when that does not begin in time.
+  void prepare_departure(const std::string& id, std::function<void()> ready);
+  Status prepare_arrival(const std::string& id, const std::string& task,
+                         std::function<void()> ready);
 
   const dvk::Region& region() const { return region_; }
 
@@ -178,10 +182,13 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
                int attempt);
   std::vector<Change> commit_changes(const MigrationRecord& record) const;
   void tell_coordinator(const MigrationRecord& record, const char* call, Json args);
-  EngineSite site(const MigrationRecord& record) const;
+  void report_done(const MigrationRecord& record, Json args, int attempt = 0);
+  EngineSite site(const std::string& migration) const;
+  void discard_unless_begun(const std::string& id, const std::string& task);
   uint32_t committed_epoch(const MigrationRecord& record) const;
   void recover();
   void recover_departed();
+  void open_stale_gates();
   std::optional<NodeId> node_id(const std::string& name) const;
 
   NodeContext& context_;

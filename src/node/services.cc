@@ -90,13 +90,14 @@ void Conductor::add_services() {
   rpc_->handle("migrate.describe",
                with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
                  auto slot = json_get<uint32_t>(args, "slot");
-                 if (!slot.ok()) return reply(slot.error());
+                 auto id = json_get<std::string>(args, "id");
+                 if (!slot.ok() || !id.ok()) return reply(Error(Code::kInvalid, "bad request"));
                  auto description = dc->describe(*slot);
                  if (!description.ok()) return reply(description.error());
                  Json json = to_json(*description);
                  const Task* task = dc->task_of(*slot);
                  json["pid"] = task == nullptr ? 0 : task->root_pid;
-                 reply(json);
+                 dc->prepare_departure(*id, [reply, json] { reply(json); });
                }));
   rpc_->handle("migrate.check",
                with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
@@ -104,9 +105,14 @@ void Conductor::add_services() {
                  auto description =
                      json.ok() ? description_from(*json) : Result<TaskDescription>(json.error());
                  if (!description.ok()) return reply(description.error());
+                 auto id = json_get<std::string>(args, "id");
+                 if (!id.ok()) return reply(id.error());
                  Status fit = dc->check_arrival(*description);
-                 if (!fit.ok()) return reply(fit.error());
-                 reply(Json::object());
+                 if (fit.ok()) {
+                   fit = dc->prepare_arrival(*id, description->task,
+                                             [reply] { reply(Json::object()); });
+                 }
+                 if (!fit.ok()) reply(fit.error());
                }));
   rpc_->handle("migrate.expect",
                with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {

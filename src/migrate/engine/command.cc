@@ -1,6 +1,7 @@
 #include "migrate/engine/command.h"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 
 #include <boost/asio/post.hpp>
@@ -39,6 +40,8 @@ Status CriuCommand::launch(std::vector<std::string> argv) {
   if (::pipe2(ends, O_CLOEXEC) != 0) return errno_error("cannot create a pipe");
   options_reader_.reset(ends[0]);
   options_.reset(ends[1]);
+  // A comment, which tells when criu reads: the pipe is empty then.
+  if (::write(ends[1], "#\n", 2) != 2) return errno_error("cannot write to a pipe");
 
   ChildOptions options;
   options.argv = std::move(argv);
@@ -51,6 +54,12 @@ Status CriuCommand::launch(std::vector<std::string> argv) {
   if (!pid.ok()) return pid.error();
   pid_ = *pid;
   return {};
+}
+
+bool CriuCommand::ready() const {
+  int unread = 0;
+  return !running() || !options_reader_.valid() ||
+         ::ioctl(options_reader_.get(), FIONREAD, &unread) != 0 || unread == 0;
 }
 
 void CriuCommand::go(const std::string& options, std::function<void(ChildResult)> ended) {

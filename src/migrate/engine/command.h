@@ -25,6 +25,9 @@ class CriuCommand : public std::enable_shared_from_this<CriuCommand> {
                                                     std::vector<std::string> argv,
                                                     const std::vector<std::string>& cgroups);
 
+  // It has begun to read its options: all that can be done ahead is done.
+  bool ready() const;
+
   // Sends the last options (lines of "name value") and lets criu begin. `ended` is called when it
   // has ended; soon, but not from inside go(), when it had ended before. Once.
   void go(const std::string& options, std::function<void(ChildResult)> ended);

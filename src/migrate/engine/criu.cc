@@ -237,8 +237,9 @@ class CriuEngine final : public Engine {
   ~CriuEngine() override;
 
   const std::string& version() const override { return version_; }
-  void prepare_dump(const EngineSite& site) override;
-  void prepare_restore(const RestoreRequest& request) override;
+  void prepare_dump(const EngineSite& site, std::function<void()> ready) override;
+  void prepare_restore(const RestoreRequest& request, std::function<void()> ready) override;
+  void warm_up(const EngineSite& site) override { probe_kernel(site); }
   void discard(const EngineSite& site) override;
   void dump(DumpRequest request, Done<DumpResult> done) override;
   void restore(RestoreRequest request, Done<std::unique_ptr<HeldTree>> done) override;
@@ -257,6 +258,7 @@ class CriuEngine final : public Engine {
   // The command prepared for this site, or a new one.
   Result<Command> take(const EngineSite& site, const std::string& verb,
                        const std::vector<std::string>& cgroups);
+  void keep(const std::string& name, Result<Command> command, std::function<void()> ready);
   Status try_dump(const DumpRequest& request, const Done<DumpResult>& done);
   Status try_restore(const RestoreRequest& request, const Done<std::unique_ptr<HeldTree>>& done);
 
@@ -301,18 +303,37 @@ Result<CriuEngine::Command> CriuEngine::take(const EngineSite& site, const std::
   return launch(site, verb, cgroups);
 }
 
-void CriuEngine::prepare_dump(const EngineSite& site) {
-  discard(site);
-  probe_kernel(site);
-  auto command = launch(site, kDump, {});
-  if (command.ok()) prepared_[key(kDump, site)] = *command;
+// Polls, since nothing tells that a pipe has been emptied: twice a millisecond, for some 10 ms.
+void await_ready(Executor& executor, const std::shared_ptr<CriuCommand>& command,
+                 std::function<void()> ready) {
+  auto timer =
+      std::make_shared<boost::asio::steady_timer>(executor, std::chrono::microseconds(500));
+  timer->async_wait([&executor, command, timer, ready](const boost::system::error_code& ec) {
+    if (ec) return;
+    if (command->ready()) return ready();
+    await_ready(executor, command, ready);
+  });
 }
 
-void CriuEngine::prepare_restore(const RestoreRequest& request) {
+void CriuEngine::keep(const std::string& name, Result<Command> command,
+                      std::function<void()> ready) {
+  if (command.ok()) prepared_[name] = *command;
+  if (ready == nullptr) return;
+  if (command.ok()) return await_ready(executor_, *command, std::move(ready));
+  boost::asio::post(executor_, std::move(ready));
+}
+
+void CriuEngine::prepare_dump(const EngineSite& site, std::function<void()> ready) {
+  discard(site);
+  probe_kernel(site);
+  keep(key(kDump, site), launch(site, kDump, {}), std::move(ready));
+}
+
+void CriuEngine::prepare_restore(const RestoreRequest& request, std::function<void()> ready) {
   discard(request.site);
   probe_kernel(request.site);
-  auto command = launch(request.site, kRestore, request.cgroup_procs_files);
-  if (command.ok()) prepared_[key(kRestore, request.site)] = *command;
+  keep(key(kRestore, request.site), launch(request.site, kRestore, request.cgroup_procs_files),
+       std::move(ready));
 }
 
 void CriuEngine::discard(const EngineSite& site) {

@@ -63,8 +63,11 @@ class Engine {
   // Optional, ahead of dump() or restore() for the same site (and cgroups): starts the engine's
   // process so that it only waits for the word, which halves the time of the operation proper. A
   // failure shows in the operation. At most one per site; a prepared process of a dead dvsd ends.
-  virtual void prepare_dump(const EngineSite& site) = 0;
-  virtual void prepare_restore(const RestoreRequest& request) = 0;
+  // `ready`: it waits now (or never will; the operation then starts one of its own).
+  virtual void prepare_dump(const EngineSite& site, std::function<void()> ready = {}) = 0;
+  virtual void prepare_restore(const RestoreRequest& request, std::function<void()> ready = {}) = 0;
+  // Optional, once per DC: learns what the kernel can do, which takes some 30 ms the first time.
+  virtual void warm_up(const EngineSite& site) = 0;
   // Ends what was prepared for the site and not used.
   virtual void discard(const EngineSite& site) = 0;
 
