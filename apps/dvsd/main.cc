@@ -32,7 +32,8 @@ std::string beside_me(const std::string& program) {
 
 // The engine's program: as asked for, else a criu in PATH that open_criu() accepts, else what
 // scripts/setup installs.
-Result<std::unique_ptr<dvs::Engine>> find_engine(dvs::Executor& executor, const std::string& asked) {
+Result<std::unique_ptr<dvs::Engine>> find_engine(dvs::Executor& executor,
+                                                 const std::string& asked) {
   if (!asked.empty()) return dvs::open_criu(executor, {asked});
   auto installed = dvs::open_criu(executor, {"/usr/local/lib/dvs/criu/criu"});
   if (installed.ok()) return installed;
@@ -47,7 +48,8 @@ int fail(const Error& error) {
 }
 
 void add_options(CLI::App& app, Options& options) {
-  app.add_option("--name", options.node.name, "name of this node, unique in the cluster")->required();
+  app.add_option("--name", options.node.name, "name of this node, unique in the cluster")
+      ->required();
   app.add_option("--cluster", options.node.cluster, "name of the cluster")->required();
   app.add_option("--listen", options.listen, "ADDRESS:PORT for links; other nodes connect here")
       ->required();
@@ -59,8 +61,9 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--socket", options.socket, "unix socket of the API")->capture_default_str();
   app.add_option("--criu", options.criu, "path of criu >= 4.2")->envname("DVS_CRIU");
   app.add_flag("--faults", options.node.faults, "allow fault points to be armed (tests only)");
-  app.footer("Example:\n  dvsd --name n1 --cluster lab --listen 10.0.0.1:7000 --etcd "
-             "http://10.0.0.9:2379");
+  app.footer(
+      "Example:\n  dvsd --name n1 --cluster lab --listen 10.0.0.1:7000 --etcd "
+      "http://10.0.0.9:2379");
 }
 
 Result<bool> split_listen(Options& options) {

@@ -22,25 +22,25 @@ namespace dvs {
 
 struct ContainerSpec {
   std::string name;
-  std::string dir;           // paths::dc_dir(); its subdirectories are created here
-  pid_t first_pid = 300;     // ids given to processes are first_pid .. last_pid
+  std::string dir;        // paths::dc_dir(); its subdirectories are created here
+  pid_t first_pid = 300;  // ids given to processes are first_pid .. last_pid
   pid_t last_pid = 4194303;
   // What to add to the INITIAL time namespace's CLOCK_MONOTONIC (and _BOOTTIME) inside the DC.
   int64_t monotonic_offset_ns = 0;
 };
 
 struct LaunchSpec {
-  std::vector<std::string> argv;   // argv[0] with a slash is a path inside; else looked up in PATH
-  std::vector<std::string> env;    // "K=V"; the whole environment of the program
+  std::vector<std::string> argv;  // argv[0] with a slash is a path inside; else looked up in PATH
+  std::vector<std::string> env;   // "K=V"; the whole environment of the program
   std::string cwd = "/";
-  std::string log_path;            // inside the DC; created, opened O_APPEND as stdout and stderr
+  std::string log_path;  // inside the DC; created, opened O_APPEND as stdout and stderr
   std::vector<std::string> cgroup_procs_files;  // as seen by dvsd; the program is born in these
 };
 
 // A program created inside a container and stopped before its exec.
 class Launch {
  public:
-  virtual ~Launch() = default;  // without go(): the program is ended, nothing of it ran
+  virtual ~Launch() = default;         // without go(): the program is ended, nothing of it ran
   virtual pid_t host_pid() const = 0;  // as dvsd sees it
   virtual pid_t dc_pid() const = 0;    // as the DC sees it
   // Execs it. kNotFound / kDenied naming the program when that fails; nothing is left then.

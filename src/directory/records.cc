@@ -63,7 +63,10 @@ bool is_name(const std::string& name) {
 const char* state_name(MigrationState state) { return kStateNames[static_cast<int>(state)]; }
 
 Json to_json(const NodeRecord& r) {
-  return {{"name", r.name}, {"id", r.id}, {"address", r.address}, {"port", r.port},
+  return {{"name", r.name},
+          {"id", r.id},
+          {"address", r.address},
+          {"port", r.port},
           {"incarnation", r.incarnation}};
 }
 
@@ -80,8 +83,13 @@ Result<NodeRecord> node_record(const std::string& text) {
 }
 
 Json to_json(const DcRecord& r) {
-  return {{"name", r.name}, {"id", r.id}, {"nodes", r.nodes}, {"endpoints", r.endpoints},
-          {"tasks", r.tasks}, {"sysprocs", r.sysprocs}, {"clock_origin_ns", r.clock_origin_ns}};
+  return {{"name", r.name},
+          {"id", r.id},
+          {"nodes", r.nodes},
+          {"endpoints", r.endpoints},
+          {"tasks", r.tasks},
+          {"sysprocs", r.sysprocs},
+          {"clock_origin_ns", r.clock_origin_ns}};
 }
 
 Result<DcRecord> dc_record(const std::string& text) {

@@ -1,5 +1,5 @@
-// What the cluster's state consists of: the records in the directory, their keys and their JSON. All
-// keys begin with "/dvs/CLUSTER/".
+// What the cluster's state consists of: the records in the directory, their keys and their JSON.
+// All keys begin with "/dvs/CLUSTER/".
 //
 //   members/NODE           {id}            a node that belongs to the cluster, alive or not
 //   nodes/NODE             NodeRecord      ... and is alive (on its lease)
@@ -61,16 +61,16 @@ struct MigrationRecord {
   std::string id;
   std::string dc;
   std::string task;
-  std::vector<uint32_t> slots;   // all endpoints that move
-  std::vector<int> endpoints;    // the same, as numbers
+  std::vector<uint32_t> slots;  // all endpoints that move
+  std::vector<int> endpoints;   // the same, as numbers
   std::string source;
   std::string target;
   std::string coordinator;
-  bool manual = false;           // START by an application; no process is moved by DVS
+  bool manual = false;  // START by an application; no process is moved by DVS
   MigrationState state = MigrationState::kActive;
-  std::string reason;            // of a rollback
-  int pid = 0;                   // of the process the endpoint asked for belongs to
-  int64_t started_ns = 0;        // CLOCK_REALTIME
+  std::string reason;      // of a rollback
+  int pid = 0;             // of the process the endpoint asked for belongs to
+  int64_t started_ns = 0;  // CLOCK_REALTIME
   int64_t ended_ns = 0;
   uint64_t image_bytes = 0;
   double migration_ms = 0;

@@ -39,11 +39,10 @@ void Coordinator::run(MigrationRequest request, OnEvent on_event, Done<Migration
   running->on_event({{"event", "phase"}, {"phase", "preflight"}, {"t_ms", 0.0}});
   const MigrationRequest& asked = running->request;
   const Json args = {{"dc", asked.dc}, {"slot", asked.slot}, {"id", running->record.id}};
-  host_.call(asked.source, "migrate.describe", args,
-             [this, running](Result<Json> description) {
-               if (!description.ok()) return running->done(description.error());
-               preflight_target(running, *description);
-             });
+  host_.call(asked.source, "migrate.describe", args, [this, running](Result<Json> description) {
+    if (!description.ok()) return running->done(description.error());
+    preflight_target(running, *description);
+  });
 }
 
 void Coordinator::preflight_target(const RunningPtr& running, const Json& description) {
@@ -61,16 +60,14 @@ void Coordinator::preflight_target(const RunningPtr& running, const Json& descri
   record.source = running->request.source;
   record.target = running->request.target;
   record.coordinator = self_;
-  record.pid = json_get_or<int>(description, "pid", 0).ok()
-                   ? *json_get_or<int>(description, "pid", 0)
-                   : 0;
+  record.pid =
+      json_get_or<int>(description, "pid", 0).ok() ? *json_get_or<int>(description, "pid", 0) : 0;
   const Json args = {{"dc", record.dc}, {"description", description}, {"id", record.id}};
-  host_.call(record.target, "migrate.check", args,
-             [this, running](Result<Json> fit) {
-               if (!fit.ok()) return running->done(fit.error());
-               running->record.phases["preflight"] = elapsed_ms(*running);
-               start(running);
-             });
+  host_.call(record.target, "migrate.check", args, [this, running](Result<Json> fit) {
+    if (!fit.ok()) return running->done(fit.error());
+    running->record.phases["preflight"] = elapsed_ms(*running);
+    start(running);
+  });
 }
 
 // START: one transaction that takes the lock and writes the record everybody acts on.
@@ -80,14 +77,15 @@ void Coordinator::start(const RunningPtr& running) {
   running->started_ns = monotonic_ns();
   running_[record.id] = running;
   const std::string lock = keys_.lock(record.dc, record.task);
-  std::vector<Compare> compares = {Compare::absent(lock), Compare::absent(keys_.migration(record.id))};
-  std::vector<Change> changes = {
-      Change::put(lock, record.id),
-      Change::put(keys_.migration(record.id), to_json(record).dump())};
+  std::vector<Compare> compares = {Compare::absent(lock),
+                                   Compare::absent(keys_.migration(record.id))};
+  std::vector<Change> changes = {Change::put(lock, record.id),
+                                 Change::put(keys_.migration(record.id), to_json(record).dump())};
   store_.txn(std::move(compares), std::move(changes), [this, running](Result<TxnResult> result) {
     if (result.ok() && !result->applied) {
       running_.erase(running->record.id);
-      return running->done(Error(Code::kConflict, "another migration of that process is under way"));
+      return running->done(
+          Error(Code::kConflict, "another migration of that process is under way"));
     }
     if (!result.ok() && running->revision == 0) {
       // Unknown whether it was written; if it was, the record's arrival or the time-out will tell.

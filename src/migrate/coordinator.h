@@ -10,8 +10,8 @@
 #include <string>
 
 #include "base/executor.h"
-#include "directory/store.h"
 #include "directory/records.h"
+#include "directory/store.h"
 
 namespace dvs {
 

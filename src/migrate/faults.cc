@@ -1,7 +1,6 @@
 #include "migrate/faults.h"
 
 #include <csignal>
-
 #include <string>
 
 #include "base/log.h"

@@ -1,4 +1,5 @@
-// Fault points: numbered places where a test can make a migration fail. Armed one by one at run time
+// Fault points: numbered places where a test can make a migration fail. Armed one by one at run
+// time
 // (`POST /v1/faults`, only when dvsd was started with --faults); an armed point fires once.
 #pragma once
 
@@ -10,13 +11,13 @@
 namespace dvs {
 
 enum class Fault : int {
-  kPreflight = 1,       // the target's preflight refuses
-  kDump = 2,            // the engine's dump fails
-  kTransfer = 3,        // the link breaks when half of the images are sent
-  kRestore = 4,         // the engine's restore fails on the target
-  kDieBeforeVote = 5,   // the target's dvsd dies with the restored process in its hand
-  kDieAfterDecision = 6,  // the target's dvsd dies between the decision and the resume
-  kSourceDies = 7,      // the source's dvsd dies when the images are sent
+  kPreflight = 1,                // the target's preflight refuses
+  kDump = 2,                     // the engine's dump fails
+  kTransfer = 3,                 // the link breaks when half of the images are sent
+  kRestore = 4,                  // the engine's restore fails on the target
+  kDieBeforeVote = 5,            // the target's dvsd dies with the restored process in its hand
+  kDieAfterDecision = 6,         // the target's dvsd dies between the decision and the resume
+  kSourceDies = 7,               // the source's dvsd dies when the images are sent
   kSourceDiesAfterDecision = 8,  // the source's dvsd dies before it ends its frozen copy
 };
 

@@ -12,7 +12,10 @@ constexpr auto kSettlePoll = std::chrono::microseconds(100);
 }  // namespace
 
 Source::Source(Executor& executor, SourceHost& host, Faults& faults, MigrationRecord record)
-    : executor_(executor), host_(host), faults_(faults), record_(std::move(record)),
+    : executor_(executor),
+      host_(host),
+      faults_(faults),
+      record_(std::move(record)),
       timer_(executor) {}
 
 void Source::begin_phase(Phase phase, const char* name) {
@@ -65,7 +68,8 @@ void Source::freeze() {
 void Source::dump() {
   begin_phase(Phase::kDumping, "dump");
   if (Status frozen = host_.check_frozen(record_); !frozen.ok()) return fail(frozen.error());
-  if (faults_.fires(Fault::kDump)) return fail(Error(Code::kInternal, "the dump failed (injected)"));
+  if (faults_.fires(Fault::kDump))
+    return fail(Error(Code::kInternal, "the dump failed (injected)"));
   working_ = true;
   host_.dump(record_, [self = shared_from_this()](Result<DumpResult> dumped) {
     self->working_ = false;

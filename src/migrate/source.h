@@ -80,7 +80,8 @@ class Source : public std::enable_shared_from_this<Source> {
   int64_t settle_until_ns_ = 0;
   int64_t phase_began_ns_ = 0;
   bool target_ready_ = false;
-  bool working_ = false;  // the host is doing something that must end before an outcome is carried out
+  bool working_ =
+      false;  // the host is doing something that must end before an outcome is carried out
   bool failed_ = false;
   bool decided_ = false;
   uint64_t image_bytes_ = 0;

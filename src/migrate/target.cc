@@ -6,7 +6,9 @@
 namespace dvs {
 
 Target::Target(TargetHost& host, Faults& faults, MigrationRecord record)
-    : host_(host), faults_(faults), record_(std::move(record)),
+    : host_(host),
+      faults_(faults),
+      record_(std::move(record)),
       receiver_(host.image_directory(record_)) {}
 
 void Target::begin_phase(const char* name) {
@@ -31,7 +33,8 @@ void Target::restore() {
   record_.image_bytes = json_get_or<uint64_t>(receiver_.footer(), "image_bytes", 0).ok()
                             ? *json_get_or<uint64_t>(receiver_.footer(), "image_bytes", 0)
                             : 0;
-  if (auto phases = json_get<Json>(receiver_.footer(), "phases"); phases.ok() && phases->is_object()) {
+  if (auto phases = json_get<Json>(receiver_.footer(), "phases");
+      phases.ok() && phases->is_object()) {
     for (const auto& [phase, ms] : phases->items()) {
       if (ms.is_number()) record_.phases[phase] = ms.get<double>();
     }
@@ -102,9 +105,8 @@ void Target::commit() {
     }
     self->end_phase("finish");
     self->host_.settle_in(self->record_);
-    self->host_.clean_up(self->record_, [self](Result<bool>) {
-      self->host_.on_target_finished(self->record_);
-    });
+    self->host_.clean_up(self->record_,
+                         [self](Result<bool>) { self->host_.on_target_finished(self->record_); });
   };
   if (held_ == nullptr) return finish(true);
   held_->resume(finish);
@@ -117,9 +119,8 @@ void Target::rollback() {
       log::error("migration {}: cannot end the held copy: {}", self->record_.id,
                  killed.error().message());
     }
-    self->host_.clean_up(self->record_, [self](Result<bool>) {
-      self->host_.on_target_finished(self->record_);
-    });
+    self->host_.clean_up(self->record_,
+                         [self](Result<bool>) { self->host_.on_target_finished(self->record_); });
   };
   if (held_ == nullptr) return finish(true);
   held_->kill(finish);

@@ -19,7 +19,7 @@
 namespace dvs {
 
 struct Piece {
-  std::string name;   // of a file in the image directory, or one of the target's own names
+  std::string name;  // of a file in the image directory, or one of the target's own names
   uint64_t size = 0;
   std::string bytes;  // in memory, or
   std::string path;   // in this file

@@ -98,7 +98,10 @@ void Cluster::resync() {
 
 void Cluster::apply(const KeyValue& kv, bool deleted) {
   if (kv.key.compare(0, keys_.prefix().size(), keys_.prefix()) != 0) return;
-  if (deleted) raw_.erase(kv.key); else raw_[kv.key] = kv;
+  if (deleted)
+    raw_.erase(kv.key);
+  else
+    raw_[kv.key] = kv;
   const auto [kind, rest] = split(kv.key.substr(keys_.prefix().size()));
   if (kind == "members") {
     apply_member(rest, kv, deleted);
@@ -117,7 +120,10 @@ void Cluster::apply(const KeyValue& kv, bool deleted) {
   } else if (kind == "migrations") {
     apply_migration(rest, kv, deleted);
   } else if (kind == "locks") {
-    if (deleted) locks_.erase(rest); else locks_[rest] = kv.value;
+    if (deleted)
+      locks_.erase(rest);
+    else
+      locks_[rest] = kv.value;
   }
 }
 

@@ -1,5 +1,5 @@
-// The cluster as this node knows it: the directory's records, kept up to date by a watch. Reading is
-// immediate; changing goes through the Store. One thread.
+// The cluster as this node knows it: the directory's records, kept up to date by a watch. Reading
+// is immediate; changing goes through the Store. One thread.
 #pragma once
 
 #include <map>

@@ -9,7 +9,8 @@ namespace dvs {
 
 Conductor::Conductor(Executor& executor, NodeConfig config, Store& store, Engine& engine,
                      Cgroups cgroups)
-    : faults_(config.faults), cluster_(executor, store, config.cluster),
+    : faults_(config.faults),
+      cluster_(executor, store, config.cluster),
       context_{executor, std::move(config), store, cluster_, std::move(cgroups), engine, faults_},
       lease_timer_(executor) {
   context_.incarnation = static_cast<uint64_t>(realtime_ns());
@@ -53,9 +54,9 @@ Status Conductor::open_links_and_parts() {
   rpc_ = std::make_unique<Rpc>(context_.executor, context_.id);
   rpc_->use(*links_);
   context_.rpc = rpc_.get();
-  coordinator_ = std::make_unique<Coordinator>(context_.executor, context_.store, cluster_.keys(),
-                                               static_cast<CoordinatorHost&>(*this),
-                                               context_.config.name);
+  coordinator_ =
+      std::make_unique<Coordinator>(context_.executor, context_.store, cluster_.keys(),
+                                    static_cast<CoordinatorHost&>(*this), context_.config.name);
   add_services();
   return {};
 }
@@ -92,11 +93,11 @@ std::optional<NodeId> Conductor::id_of(const std::string& node) const {
   return found->second;
 }
 
-void Conductor::call(const std::string& node, const std::string& call, Json args,
-                     Done<Json> done) {
+void Conductor::call(const std::string& node, const std::string& call, Json args, Done<Json> done) {
   const auto id = id_of(node);
   if (!id.has_value()) {
-    return context_.later([done, node] { done(Error(Code::kNotFound, "there is no node '" + node + "'")); });
+    return context_.later(
+        [done, node] { done(Error(Code::kNotFound, "there is no node '" + node + "'")); });
   }
   rpc_->call(*id, call, std::move(args), std::chrono::seconds(20),
              [done, node](Result<Json> answer) {
@@ -105,7 +106,8 @@ void Conductor::call(const std::string& node, const std::string& call, Json args
              });
 }
 
-// ---- the directory's news ---------------------------------------------------------------------------
+// ---- the directory's news
+// ---------------------------------------------------------------------------
 
 void Conductor::on_node(const std::string& name) {
   if (name != context_.config.name && links_ != nullptr) {
@@ -141,23 +143,25 @@ void Conductor::on_dc(const std::string& name) {
 
 void Conductor::open_part(const DcRecord& record) {
   if (!opening_.insert(record.name).second) return;
-  DcPart::open(context_, record, [this, name = record.name](Result<std::shared_ptr<DcPart>> opened) {
-    opening_.erase(name);
-    if (!opened.ok()) {
-      log::error("DC {}: {}", name, opened.error().message());
-      return publish_part(name, {false, opened.error().message()});
-    }
-    parts_[name] = *opened;
-    publish_part(name, {true, ""});
-    (*opened)->update_nodes();
-    for (const auto& [slot, entry] : cluster_.endpoints(name)) (*opened)->place(slot);
-    on_dc(name);  // it may have changed meanwhile
-  });
+  DcPart::open(context_, record,
+               [this, name = record.name](Result<std::shared_ptr<DcPart>> opened) {
+                 opening_.erase(name);
+                 if (!opened.ok()) {
+                   log::error("DC {}: {}", name, opened.error().message());
+                   return publish_part(name, {false, opened.error().message()});
+                 }
+                 parts_[name] = *opened;
+                 publish_part(name, {true, ""});
+                 (*opened)->update_nodes();
+                 for (const auto& [slot, entry] : cluster_.endpoints(name)) (*opened)->place(slot);
+                 on_dc(name);  // it may have changed meanwhile
+               });
 }
 
 void Conductor::publish_part(const std::string& dc, const PartRecord& record) {
-  context_.store.txn({}, {Change::put(cluster_.keys().part(dc, context_.config.name),
-                                      to_json(record).dump(), context_.lease)},
+  context_.store.txn({},
+                     {Change::put(cluster_.keys().part(dc, context_.config.name),
+                                  to_json(record).dump(), context_.lease)},
                      [dc](Result<TxnResult> result) {
                        if (!result.ok()) log::error("DC {}: {}", dc, result.error().message());
                      });

@@ -1,11 +1,11 @@
-// Binding: the directory decides who has an endpoint, the region shows it to the processes. Also what
-// processes ask of dvsd through the region's control slots, and what follows when they die.
+// Binding: the directory decides who has an endpoint, the region shows it to the processes. Also
+// what processes ask of dvsd through the region's control slots, and what follows when they die.
 #include <sys/pidfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <algorithm>
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <climits>
 
 #include "base/log.h"
@@ -115,8 +115,8 @@ void DcPart::watch_process(uint32_t slot, const std::string& task, const ThreadI
     });
     return;
   }
-  bound.pidfd = std::make_unique<boost::asio::posix::stream_descriptor>(context_.executor,
-                                                                        pidfd.release());
+  bound.pidfd =
+      std::make_unique<boost::asio::posix::stream_descriptor>(context_.executor, pidfd.release());
   bound.pidfd->async_wait(boost::asio::posix::stream_descriptor::wait_read,
                           [weak = weak_from_this(), slot](const boost::system::error_code& ec) {
                             auto self = weak.lock();
@@ -141,20 +141,20 @@ void DcPart::remove_from_directory(uint32_t slot) {
   if (entry == nullptr || entry->record.node != context_.id) return;
   const std::string key = context_.keys().endpoint(record_.name, slot);
   unwatch(slot);
-  context_.store.txn(
-      {Compare::exists_at(key, entry->revision)}, {Change::remove(key)},
-      [weak = weak_from_this(), slot](Result<TxnResult> result) {
-        auto self = weak.lock();
-        if (self == nullptr || (result.ok() && result->applied)) return;
-        auto timer = std::make_shared<boost::asio::steady_timer>(self->context_.executor,
-                                                                 std::chrono::milliseconds(200));
-        timer->async_wait([weak, timer, slot](const boost::system::error_code&) {
-          if (auto again = weak.lock()) again->remove_from_directory(slot);
-        });
-      });
+  context_.store.txn({Compare::exists_at(key, entry->revision)}, {Change::remove(key)},
+                     [weak = weak_from_this(), slot](Result<TxnResult> result) {
+                       auto self = weak.lock();
+                       if (self == nullptr || (result.ok() && result->applied)) return;
+                       auto timer = std::make_shared<boost::asio::steady_timer>(
+                           self->context_.executor, std::chrono::milliseconds(200));
+                       timer->async_wait([weak, timer, slot](const boost::system::error_code&) {
+                         if (auto again = weak.lock()) again->remove_from_directory(slot);
+                       });
+                     });
 }
 
-// ---- requests of processes --------------------------------------------------------------------------
+// ---- requests of processes
+// --------------------------------------------------------------------------
 
 void DcPart::serve_requests() {
   auto& slots = region_.header().control;
@@ -172,12 +172,17 @@ void DcPart::serve_requests() {
     const int endpoint = slot.endpoint.load();
     const int node = slot.node.load();
     switch (static_cast<dvk::ControlOp>(slot.op.load())) {
-      case dvk::ControlOp::kBind: serve_bind(index, ticket, command, pid, endpoint, node, name); break;
-      case dvk::ControlOp::kUnbind: serve_unbind(index, ticket, endpoint); break;
+      case dvk::ControlOp::kBind:
+        serve_bind(index, ticket, command, pid, endpoint, node, name);
+        break;
+      case dvk::ControlOp::kUnbind:
+        serve_unbind(index, ticket, endpoint);
+        break;
       case dvk::ControlOp::kMigrate:
         serve_migrate(index, ticket, command, pid, endpoint, node);
         break;
-      default: answer_request(index, ticket, EDVSNOSYS);
+      default:
+        answer_request(index, ticket, EDVSNOSYS);
     }
   }
 }
@@ -200,8 +205,9 @@ void DcPart::serve_bind(size_t index, uint32_t ticket, int kind, int pid, int en
   const dvk::Descriptor& d = region_.at(slot);
   const dvk::Kind bound = dvk::load_kind(d);
   if (kind == RMT_BIND || kind == BKUP_BIND) {
-    const auto owner = node >= 0 && node < kMaxNodes ? context_.cluster.name_of(static_cast<NodeId>(node))
-                                                     : std::nullopt;
+    const auto owner = node >= 0 && node < kMaxNodes
+                           ? context_.cluster.name_of(static_cast<NodeId>(node))
+                           : std::nullopt;
     if (!owner.has_value() || node == context_.id) return answer(EDVSBADNODEID);
     const auto& nodes = record_.nodes;
     if (std::find(nodes.begin(), nodes.end(), *owner) == nodes.end()) return answer(EDVSNODCNODE);
@@ -212,8 +218,9 @@ void DcPart::serve_bind(size_t index, uint32_t ticket, int kind, int pid, int en
     }
     if (bound != dvk::Kind::kFree) return answer(EDVSSLOTUSED);
     // Not bound anywhere yet: senders wait for the directory's news about it.
-    dvk::bind(region_, slot, {region_.number_of(slot), 0, 0, static_cast<uint32_t>(node),
-                              dvk::Kind::kRemote, 0, 0, name});
+    dvk::bind(region_, slot,
+              {region_.number_of(slot), 0, 0, static_cast<uint32_t>(node), dvk::Kind::kRemote, 0, 0,
+               name});
     return answer(region_.number_of(slot));
   }
   const auto thread = find_thread(pid);
@@ -243,8 +250,8 @@ void DcPart::serve_bind(size_t index, uint32_t ticket, int kind, int pid, int en
   record.name = name.empty() ? dvk::identity_of(region_, tasks_[thread->first].slot).name : name;
   record.task = thread->first;
   bind_in_directory(record, [self = shared_from_this(), index, ticket](Result<int> bound_to) {
-    const int failure = !bound_to.ok() && bound_to.error().code() == Code::kConflict ? EDVSSLOTUSED
-                                                                                    : EDVSRSCBUSY;
+    const int failure =
+        !bound_to.ok() && bound_to.error().code() == Code::kConflict ? EDVSSLOTUSED : EDVSRSCBUSY;
     self->answer_request(index, ticket, bound_to.ok() ? *bound_to : failure);
   });
 }
@@ -283,8 +290,9 @@ Status DcPart::refuse_requests_of(const MigrationRecord& record) {
     const bool theirs = std::any_of(threads->begin(), threads->end(),
                                     [&](const ThreadIds& ids) { return ids.dc_tid == tid; });
     if (theirs) {
-      return Error(Code::kConflict, "a thread of the process is just binding or unbinding an "
-                                    "endpoint; try again");
+      return Error(Code::kConflict,
+                   "a thread of the process is just binding or unbinding an "
+                   "endpoint; try again");
     }
   }
   return {};

@@ -1,6 +1,6 @@
-// START, COMMIT and ROLLBACK asked for by an application (dvk_migr_*): the endpoint changes its place, but
-// DVS moves no process; whoever asks has moved it, or has a backup to take over. Only what is
-// posted follows the endpoint; requests that the old process took are its own affair.
+// START, COMMIT and ROLLBACK asked for by an application (dvk_migr_*): the endpoint changes its
+// place, but DVS moves no process; whoever asks has moved it, or has a backup to take over. Only
+// what is posted follows the endpoint; requests that the old process took are its own affair.
 #include <algorithm>
 #include <random>
 
@@ -37,8 +37,9 @@ void DcPart::serve_migrate(size_t index, uint32_t ticket, int op, int pid, int e
     return end_manually(active->record, active->revision, MigrationState::kRolledBack, {},
                         std::move(done));
   }
-  const auto target = node >= 0 && node < kMaxNodes ? context_.cluster.name_of(static_cast<NodeId>(node))
-                                                   : std::nullopt;
+  const auto target = node >= 0 && node < kMaxNodes
+                          ? context_.cluster.name_of(static_cast<NodeId>(node))
+                          : std::nullopt;
   const auto& nodes = record_.nodes;
   if (!target.has_value() || std::find(nodes.begin(), nodes.end(), *target) == nodes.end()) {
     return done(EDVSNODCNODE);
@@ -46,8 +47,8 @@ void DcPart::serve_migrate(size_t index, uint32_t ticket, int op, int pid, int e
   const Json args = {{"dc", record_.name}, {"slot", slot}, {"pid", pid}};
   context_.rpc->call(static_cast<NodeId>(node), "migrate.manual", args, std::chrono::seconds(10),
                      [done](Result<Json> answer) {
-                       auto rc = answer.ok() ? json_get<int>(*answer, "rc")
-                                             : Result<int>(answer.error());
+                       auto rc =
+                           answer.ok() ? json_get<int>(*answer, "rc") : Result<int>(answer.error());
                        done(rc.ok() ? *rc : EDVSRSCBUSY);
                      });
 }

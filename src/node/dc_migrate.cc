@@ -54,7 +54,8 @@ EngineSite DcPart::site(const std::string& migration) const {
   return site;
 }
 
-// ---- preflight --------------------------------------------------------------------------------------
+// ---- preflight
+// --------------------------------------------------------------------------------------
 
 namespace {
 
@@ -105,7 +106,7 @@ Result<TaskDescription> DcPart::describe(uint32_t slot) {
   description.memory_bytes = mappings.resident_bytes;
   description.files = Json::array();
   for (const std::string& path : mappings.files) {
-    struct stat info{};
+    struct stat info {};
     if (path.rfind("/run/dvs/", 0) == 0 || ::stat(path.c_str(), &info) != 0) continue;
     description.files.push_back({{"path", path}, {"size", info.st_size}});
   }
@@ -116,7 +117,7 @@ Status DcPart::check_arrival(const TaskDescription& description) {
   if (context_.faults.fires(Fault::kPreflight)) {
     return Error(Code::kUnsupported, "the preflight refused (injected)");
   }
-  struct statvfs space{};
+  struct statvfs space {};
   if (::statvfs(dir_.c_str(), &space) != 0) return errno_error("cannot stat " + dir_);
   const uint64_t free_bytes = static_cast<uint64_t>(space.f_bavail) * space.f_frsize;
   constexpr uint64_t kMargin = 4 << 20;
@@ -137,7 +138,7 @@ Status DcPart::check_arrival(const TaskDescription& description) {
   for (const Json& file : description.files) {
     DVS_ASSIGN(std::string path, json_get<std::string>(file, "path"));
     DVS_ASSIGN(int64_t size, json_get<int64_t>(file, "size"));
-    struct stat info{};
+    struct stat info {};
     if (::stat(path.c_str(), &info) != 0) {
       return Error(Code::kNotFound, "the process has mapped " + path + ", which node " +
                                         context_.config.name + " does not have; install it there");
@@ -182,14 +183,15 @@ void DcPart::discard_unless_begun(const std::string& id, const std::string& task
     if (self == nullptr || self->context_.cluster.migration(id) != nullptr) return;
     self->context_.engine.discard(self->site(id));
     if (task.empty() || self->tasks_.count(task) != 0) return;
-    self->context_.cgroups.kill(self->context_.executor, self->cgroup_of(task),
-                                [self, task](Result<bool>) {
-                                  log::if_failed(self->context_.cgroups.remove(self->cgroup_of(task)));
-                                });
+    self->context_.cgroups.kill(
+        self->context_.executor, self->cgroup_of(task), [self, task](Result<bool>) {
+          log::if_failed(self->context_.cgroups.remove(self->cgroup_of(task)));
+        });
   });
 }
 
-// ---- the record changes ------------------------------------------------------------------------------
+// ---- the record changes
+// ------------------------------------------------------------------------------
 
 void DcPart::on_migration(const MigrationRecord& record, const MigrationRecord* before) {
   const bool was_active = before != nullptr && before->state == MigrationState::kActive;
@@ -206,12 +208,14 @@ void DcPart::begin_migration(const MigrationRecord& record) {
   }
   if (record.manual) return;
   if (record.target == context_.config.name) {
-    targets_[record.id] = std::make_shared<Target>(static_cast<TargetHost&>(*this), context_.faults, record);
+    targets_[record.id] =
+        std::make_shared<Target>(static_cast<TargetHost&>(*this), context_.faults, record);
     for (auto& done : std::exchange(expected_[record.id], {})) done(true);
     expected_.erase(record.id);
   }
   if (record.source == context_.config.name) {
-    auto source = std::make_shared<Source>(context_.executor, static_cast<SourceHost&>(*this), context_.faults, record);
+    auto source = std::make_shared<Source>(context_.executor, static_cast<SourceHost&>(*this),
+                                           context_.faults, record);
     sources_[record.id] = source;
     source->start();
   }
@@ -284,7 +288,8 @@ void DcPart::report_done(const MigrationRecord& record, Json args, int attempt) 
       [weak = weak_from_this(), record, args, attempt](Result<Json> told) {
         auto self = weak.lock();
         if (self == nullptr || told.ok()) return;
-        auto timer = std::make_shared<boost::asio::steady_timer>(self->context_.executor, kReportAgain);
+        auto timer =
+            std::make_shared<boost::asio::steady_timer>(self->context_.executor, kReportAgain);
         timer->async_wait([weak, timer, record, args, attempt](const boost::system::error_code&) {
           if (auto again = weak.lock()) again->report_done(record, args, attempt + 1);
         });
@@ -299,7 +304,8 @@ void DcPart::on_progress(const MigrationRecord& record, uint64_t sent, uint64_t 
   tell_coordinator(record, "migrate.progress", {{"sent", sent}, {"total", total}});
 }
 
-// ---- the decision --------------------------------------------------------------------------------------
+// ---- the decision
+// --------------------------------------------------------------------------------------
 
 uint32_t DcPart::committed_epoch(const MigrationRecord& record) const {
   uint32_t epoch = 0;
@@ -353,27 +359,24 @@ void DcPart::propose(const MigrationRecord& record, MigrationState outcome,
   }
   changes.push_back(Change::put(key, to_json(decided).dump()));
   changes.push_back(Change::remove(context_.keys().lock(record_.name, record.task)));
-  context_.store.txn(std::move(compares), std::move(changes),
-                     [weak = weak_from_this(), record, outcome, reason,
-                      attempt](Result<TxnResult> result) {
-                       auto self = weak.lock();
-                       if (self == nullptr || (result.ok() && result->applied)) return;
-                       auto timer = std::make_shared<boost::asio::steady_timer>(
-                           self->context_.executor, kProposeAgain);
-                       timer->async_wait([=](const boost::system::error_code&) {
-                         auto again = weak.lock();
-                         if (again == nullptr || timer == nullptr) return;
-                         // A commit that is refused although the record is active: the endpoints
-                         // are not what they were.
-                         const bool refused = result.ok() && attempt > 0 &&
-                                              outcome == MigrationState::kCommitted;
-                         again->propose(record,
-                                        refused ? MigrationState::kRolledBack : outcome,
-                                        refused ? "the endpoints changed during the migration"
-                                                : reason,
-                                        attempt + 1);
-                       });
-                     });
+  context_.store.txn(
+      std::move(compares), std::move(changes),
+      [weak = weak_from_this(), record, outcome, reason, attempt](Result<TxnResult> result) {
+        auto self = weak.lock();
+        if (self == nullptr || (result.ok() && result->applied)) return;
+        auto timer =
+            std::make_shared<boost::asio::steady_timer>(self->context_.executor, kProposeAgain);
+        timer->async_wait([=](const boost::system::error_code&) {
+          auto again = weak.lock();
+          if (again == nullptr || timer == nullptr) return;
+          // A commit that is refused although the record is active: the endpoints
+          // are not what they were.
+          const bool refused = result.ok() && attempt > 0 && outcome == MigrationState::kCommitted;
+          again->propose(record, refused ? MigrationState::kRolledBack : outcome,
+                         refused ? "the endpoints changed during the migration" : reason,
+                         attempt + 1);
+        });
+      });
 }
 
 void DcPart::propose_rollback(const MigrationRecord& record, const std::string& reason) {
@@ -385,7 +388,8 @@ void DcPart::propose_commit(const MigrationRecord& record) {
   propose(record, MigrationState::kCommitted, "", 0);
 }
 
-// ---- source --------------------------------------------------------------------------------------------
+// ---- source
+// --------------------------------------------------------------------------------------------
 
 Result<bool> DcPart::settle(const MigrationRecord& record) {
   for (const auto& [slot, bound] : bound_) {
@@ -422,13 +426,14 @@ Result<std::vector<Piece>> DcPart::collect(const MigrationRecord& record) {
     Piece piece;
     piece.name = name;
     piece.path = directory + "/" + name;
-    struct stat info{};
+    struct stat info {};
     if (::stat(piece.path.c_str(), &info) != 0) return errno_error("cannot stat " + piece.path);
     if (!S_ISREG(info.st_mode)) continue;
     piece.size = static_cast<uint64_t>(info.st_size);
     pieces.push_back(std::move(piece));
   }
-  pieces.push_back({kCapsulePiece, 0, dvk::encode_capsule(dvk::extract(region_, record.slots)), {}});
+  pieces.push_back(
+      {kCapsulePiece, 0, dvk::encode_capsule(dvk::extract(region_, record.slots)), {}});
   pieces.push_back({kTaskPiece, 0, to_json(tasks_.at(record.task)).dump(), {}});
   DVS_ASSIGN(std::string log_bytes, read_file(paths::log_file(dir_, record.task)));
   pieces.push_back({kLogPiece, 0, std::move(log_bytes), {}});
@@ -470,7 +475,10 @@ void DcPart::go_on(const MigrationRecord& record, Done<bool> done) {
   log::if_failed(remove_tree(site(record.id).outer_dir));
   serve_requests();
   context_.later([done, thawed] {
-    if (thawed.ok()) done(true); else done(thawed.error());
+    if (thawed.ok())
+      done(true);
+    else
+      done(thawed.error());
   });
 }
 
@@ -500,7 +508,8 @@ void DcPart::on_source_finished(const MigrationRecord& record) {
   sources_.erase(record.id);
 }
 
-// ---- target --------------------------------------------------------------------------------------------
+// ---- target
+// --------------------------------------------------------------------------------------------
 
 std::string DcPart::image_directory(const MigrationRecord& record) {
   return site(record.id).outer_dir;
@@ -558,12 +567,13 @@ void DcPart::clean_up(const MigrationRecord& record, Done<bool> done) {
   if (record.state == MigrationState::kCommitted) {
     return context_.later([done] { done(true); });
   }
-  context_.cgroups.kill(context_.executor, cgroup_of(record.task),
-                        [self = shared_from_this(), record, done](Result<bool> killed) {
-                          log::if_failed(self->context_.cgroups.remove(self->cgroup_of(record.task)));
-                          ::unlink(paths::log_file(self->dir_, record.task).c_str());
-                          done(std::move(killed));
-                        });
+  context_.cgroups.kill(
+      context_.executor, cgroup_of(record.task),
+      [self = shared_from_this(), record, done](Result<bool> killed) {
+        log::if_failed(self->context_.cgroups.remove(self->cgroup_of(record.task)));
+        ::unlink(paths::log_file(self->dir_, record.task).c_str());
+        done(std::move(killed));
+      });
 }
 
 void DcPart::on_target_finished(const MigrationRecord& record) {
@@ -572,7 +582,8 @@ void DcPart::on_target_finished(const MigrationRecord& record) {
   targets_.erase(record.id);
 }
 
-// ---- after a restart of dvsd ----------------------------------------------------------------------------
+// ---- after a restart of dvsd
+// ----------------------------------------------------------------------------
 
 // Images left by migrations in which this node was source or target, and tasks that have gone.
 void DcPart::recover() {
@@ -585,7 +596,8 @@ void DcPart::recover() {
     }
     const MigrationRecord& record = entry->record;
     if (record.target != context_.config.name) continue;
-    auto target = std::make_shared<Target>(static_cast<TargetHost&>(*this), context_.faults, record);
+    auto target =
+        std::make_shared<Target>(static_cast<TargetHost&>(*this), context_.faults, record);
     if (auto held = context_.engine.find_held(site(record.id)); held.ok() && *held != nullptr) {
       target->adopt(std::move(*held));
     }
@@ -598,10 +610,12 @@ void DcPart::recover() {
   }
   for (const auto& [id, entry] : context_.cluster.migrations()) {
     const MigrationRecord& record = entry.record;
-    if (record.dc != record_.name || record.manual || record.source != context_.config.name) continue;
+    if (record.dc != record_.name || record.manual || record.source != context_.config.name)
+      continue;
     if (tasks_.count(record.task) == 0) continue;
     if (record.state == MigrationState::kActive) {
-      auto source = std::make_shared<Source>(context_.executor, static_cast<SourceHost&>(*this), context_.faults, record);
+      auto source = std::make_shared<Source>(context_.executor, static_cast<SourceHost&>(*this),
+                                             context_.faults, record);
       sources_[id] = source;
       source->on_target_lost("the source's dvsd was restarted");
     }
@@ -633,17 +647,18 @@ void DcPart::open_stale_gates() {
 void DcPart::recover_departed() {
   for (const auto& [id, task] : std::map(tasks_)) {
     if (task.ended || context_.cluster.lock_of(record_.name, id).has_value()) continue;
-    // The newest by the directory's order, not by the clocks of the nodes that coordinated: taking an
-    // older one for it would end a process that has come back since.
+    // The newest by the directory's order, not by the clocks of the nodes that coordinated: taking
+    // an older one for it would end a process that has come back since.
     const MigrationRecord* last = nullptr;
     uint64_t last_begun = 0;
     for (const auto& [migration, entry] : context_.cluster.migrations()) {
-      if (entry.record.task != id || entry.record.manual || entry.incarnation < last_begun) continue;
+      if (entry.record.task != id || entry.record.manual || entry.incarnation < last_begun)
+        continue;
       last = &entry.record;
       last_begun = entry.incarnation;
     }
-    const bool frozen = context_.cgroups.frozen(cgroup_of(id)).ok() &&
-                        *context_.cgroups.frozen(cgroup_of(id));
+    const bool frozen =
+        context_.cgroups.frozen(cgroup_of(id)).ok() && *context_.cgroups.frozen(cgroup_of(id));
     if (last != nullptr && last->source == context_.config.name) {
       if (last->state == MigrationState::kCommitted) {
         let_go(*last, [](Result<bool>) {});

@@ -38,7 +38,8 @@ int64_t monotonic_offset(int64_t origin_ns) {
     int64_t seconds = 0;
     int64_t nanoseconds = 0;
     while (lines >> clock >> seconds >> nanoseconds) {
-      if (clock == "monotonic" || clock == "1") own_offset_ns = seconds * 1'000'000'000 + nanoseconds;
+      if (clock == "monotonic" || clock == "1")
+        own_offset_ns = seconds * 1'000'000'000 + nanoseconds;
     }
   }
   return own_offset_ns + (realtime_ns() - origin_ns) - monotonic_ns();
@@ -47,7 +48,8 @@ int64_t monotonic_offset(int64_t origin_ns) {
 }  // namespace
 
 DcPart::DcPart(NodeContext& context, DcRecord record)
-    : context_(context), record_(std::move(record)),
+    : context_(context),
+      record_(std::move(record)),
       dir_(paths::dc_dir(context.config.run_dir, record_.name)) {}
 
 DcPart::~DcPart() { stop_doorbell(); }
@@ -92,7 +94,8 @@ Status DcPart::reopen() {
 
 Status DcPart::prepare_directory() {
   DVS_TRY(remove_tree(dir_));
-  for (const auto& path : {paths::logs_dir(dir_), paths::engine_dir(dir_), paths::tasks_dir(dir_)}) {
+  for (const auto& path :
+       {paths::logs_dir(dir_), paths::engine_dir(dir_), paths::tasks_dir(dir_)}) {
     DVS_TRY(make_dirs(path));
   }
   dvk::RegionSpec spec;
@@ -218,8 +221,8 @@ void DcPart::destroy(Done<bool> done) {
 }
 
 std::string DcPart::cgroup_of(const std::string& task) const {
-  const std::string base = "dvs/" + context_.config.cluster + "/" + context_.config.name + "/" +
-                           record_.name;
+  const std::string base =
+      "dvs/" + context_.config.cluster + "/" + context_.config.name + "/" + record_.name;
   return task.empty() ? base : base + "/" + task;
 }
 
@@ -238,7 +241,8 @@ void DcPart::run(RunRequest request, Done<Json> done) {
                               std::to_string(region_.number_of(region_.slots() - 1));
     return done(request.endpoint.has_value()
                     ? Error(Code::kInvalid, "endpoint " + std::to_string(*request.endpoint) +
-                                                " is out of range; " + record_.name + " has " + range)
+                                                " is out of range; " + record_.name + " has " +
+                                                range)
                     : Error(Code::kNoSpace, "all endpoints of " + record_.name + " are in use"));
   }
   if (context_.cluster.endpoint(record_.name, *slot) != nullptr) {
@@ -282,29 +286,30 @@ void DcPart::launched(const std::shared_ptr<Launch>& launch, Task task, uint32_t
   const std::string& program = task.command.front();
   record.name = program.substr(program.rfind('/') + 1).substr(0, MAXPROCNAME - 1);
   record.task = task.id;
-  bind_in_directory(record, [self = shared_from_this(), launch, task, slot, done](Result<int> bound) {
-    if (!bound.ok()) {
-      self->tasks_.erase(task.id);
-      self->context_.cgroups.kill(self->context_.executor, self->cgroup_of(task.id),
-                                  [self, task](Result<bool>) {
-                                    log::if_failed(self->context_.cgroups.remove(self->cgroup_of(task.id)));
-                                  });
-      return done(bound.error());
-    }
-    self->save_task(task);
-    launch->go([self, launch, task, slot, done, endpoint = *bound](Result<bool> went) {
-      if (!went.ok()) {
-        self->remove_from_directory(slot);
-        self->task_may_have_ended(task.id);
-        return done(went.error());
-      }
-      done(Json{{"dc", self->record_.name},
-                {"endpoint", endpoint},
-                {"pid", task.root_pid},
-                {"node", self->context_.config.name},
-                {"task", task.id}});
-    });
-  });
+  bind_in_directory(
+      record, [self = shared_from_this(), launch, task, slot, done](Result<int> bound) {
+        if (!bound.ok()) {
+          self->tasks_.erase(task.id);
+          self->context_.cgroups.kill(
+              self->context_.executor, self->cgroup_of(task.id), [self, task](Result<bool>) {
+                log::if_failed(self->context_.cgroups.remove(self->cgroup_of(task.id)));
+              });
+          return done(bound.error());
+        }
+        self->save_task(task);
+        launch->go([self, launch, task, slot, done, endpoint = *bound](Result<bool> went) {
+          if (!went.ok()) {
+            self->remove_from_directory(slot);
+            self->task_may_have_ended(task.id);
+            return done(went.error());
+          }
+          done(Json{{"dc", self->record_.name},
+                    {"endpoint", endpoint},
+                    {"pid", task.root_pid},
+                    {"node", self->context_.config.name},
+                    {"task", task.id}});
+        });
+      });
 }
 
 std::optional<int> DcPart::exit_status_of(int pid) const {
@@ -422,7 +427,7 @@ Result<Json> DcPart::log(const std::string& id, uint64_t offset, uint64_t max) c
   const std::string path = paths::log_file(dir_, id);
   UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.valid()) return errno_error("cannot open " + path);
-  struct stat info{};
+  struct stat info {};
   if (::fstat(file.get(), &info) != 0) return errno_error("cannot stat " + path);
   const auto end = static_cast<uint64_t>(info.st_size);
   offset = std::min(offset, end);
@@ -439,7 +444,8 @@ Result<Json> DcPart::log(const std::string& id, uint64_t offset, uint64_t max) c
   return answer;
 }
 
-// ---- the directory's news -------------------------------------------------------------------------
+// ---- the directory's news
+// -------------------------------------------------------------------------
 
 void DcPart::update_nodes() {
   auto& entries = region_.header().nodes;
@@ -481,7 +487,8 @@ void DcPart::place(uint32_t slot) {
   ops_->on_place_changed(slot);
 }
 
-// ---- RemoteOps::Env -----------------------------------------------------------------------------------
+// ---- RemoteOps::Env
+// -----------------------------------------------------------------------------------
 
 bool DcPart::send(NodeId node, const wire::Operation& operation) {
   if (node < dvk::kRegionNodes) {
@@ -493,8 +500,8 @@ bool DcPart::send(NodeId node, const wire::Operation& operation) {
 }
 
 void DcPart::drive_later(uint32_t slot) {
-  auto timer = std::make_shared<boost::asio::steady_timer>(context_.executor,
-                                                           std::chrono::milliseconds(2));
+  auto timer =
+      std::make_shared<boost::asio::steady_timer>(context_.executor, std::chrono::milliseconds(2));
   timer->async_wait([weak = weak_from_this(), timer, slot](const boost::system::error_code&) {
     if (auto self = weak.lock()) self->ops_->drive(slot);
   });

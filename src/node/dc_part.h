@@ -1,6 +1,6 @@
 // One distributed container's part on this node: its namespaces, its region with the carrying of
-// remote operations, its tasks, and this node's side of migrations. Outlives dvsd on disk (tmpfs): a
-// restarted dvsd opens it again and goes on.
+// remote operations, its tasks, and this node's side of migrations. Outlives dvsd on disk (tmpfs):
+// a restarted dvsd opens it again and goes on.
 #pragma once
 
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -31,10 +31,10 @@ struct TaskDescription {
   std::string task;
   std::vector<uint32_t> slots;
   std::vector<int> endpoints;
-  std::vector<int> pids;       // DC-wide, of all its processes
-  std::vector<int> threads;    // DC-wide, of all its threads
+  std::vector<int> pids;     // DC-wide, of all its processes
+  std::vector<int> threads;  // DC-wide, of all its threads
   uint64_t memory_bytes = 0;
-  Json files;                  // [{"path", "size"}]: mapped files
+  Json files;  // [{"path", "size"}]: mapped files
 };
 
 class DcPart : public std::enable_shared_from_this<DcPart>,
@@ -52,7 +52,8 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   // Ends every process, removes everything of the DC from this node.
   void destroy(Done<bool> done);
 
-  // ---- tasks -------------------------------------------------------------------------------------
+  // ---- tasks
+  // -------------------------------------------------------------------------------------
   void run(RunRequest request, Done<Json> done);
   Json processes() const;
   Result<Json> log(const std::string& task, uint64_t offset, uint64_t max) const;
@@ -60,16 +61,18 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   const Task* task_of(uint32_t slot) const;
   const Task* last_task_of(uint32_t slot) const;  // also one that has ended
 
-  // ---- the directory's news ------------------------------------------------------------------------
-  void place(uint32_t slot);       // where the endpoint is may have changed
-  void update_nodes();             // which nodes the region names, and which are up
+  // ---- the directory's news
+  // ------------------------------------------------------------------------
+  void place(uint32_t slot);  // where the endpoint is may have changed
+  void update_nodes();        // which nodes the region names, and which are up
   void update_record(const DcRecord& record) {
     record_ = record;
     update_nodes();
   }
   void on_migration(const MigrationRecord& record, const MigrationRecord* before);
 
-  // ---- from other nodes ------------------------------------------------------------------------------
+  // ---- from other nodes
+  // ------------------------------------------------------------------------------
   void on_operation(NodeId from, const wire::Operation& operation) {
     ops_->on_operation(from, operation);
   }
@@ -83,7 +86,8 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   // dvk_migr_commit() at another node, for this one. Answers OK or an EDVS error.
   void commit_manually(uint32_t slot, int pid, Done<int> done);
 
-  // ---- preflight --------------------------------------------------------------------------------------
+  // ---- preflight
+  // --------------------------------------------------------------------------------------
   Result<TaskDescription> describe(uint32_t slot);
   Status check_arrival(const TaskDescription& description);
   // Starts the engine ahead of migration `id`. Given up again when that does not begin in time.

@@ -43,19 +43,19 @@ void Conductor::take_identity(Done<bool> done, int attempt) {
   }
   const std::string key = cluster_.keys().member(context_.config.name);
   const std::string id_key = cluster_.keys().prefix() + "ids/" + std::to_string(id);
-  context_.store.txn({Compare::absent(key), Compare::absent(id_key)},
-                     {Change::put(key, Json{{"id", id}}.dump()),
-                      Change::put(id_key, context_.config.name)},
-                     [this, done, attempt](Result<TxnResult> result) {
-                       if (!result.ok()) return done(result.error().context("cannot join"));
-                       if (attempt == kIdentityAttempts) {
-                         return done(Error(Code::kConflict, "cannot get an id in the cluster"));
-                       }
-                       cluster_.load([this, done, attempt](Result<bool> loaded) {
-                         if (!loaded.ok()) return done(loaded.error());
-                         take_identity(done, attempt + 1);
-                       });
-                     });
+  context_.store.txn(
+      {Compare::absent(key), Compare::absent(id_key)},
+      {Change::put(key, Json{{"id", id}}.dump()), Change::put(id_key, context_.config.name)},
+      [this, done, attempt](Result<TxnResult> result) {
+        if (!result.ok()) return done(result.error().context("cannot join"));
+        if (attempt == kIdentityAttempts) {
+          return done(Error(Code::kConflict, "cannot get an id in the cluster"));
+        }
+        cluster_.load([this, done, attempt](Result<bool> loaded) {
+          if (!loaded.ok()) return done(loaded.error());
+          take_identity(done, attempt + 1);
+        });
+      });
 }
 
 // The lease of an earlier dvsd, if it still lives: the endpoints of running processes hang on it.
@@ -70,15 +70,18 @@ void Conductor::take_lease(Done<bool> done) {
   auto text = read_file(identity_file(context_.config));
   auto json = text.ok() ? parse_json(*text) : Result<Json>(text.error());
   auto lease = json.ok() ? json_get<int64_t>(*json, "lease") : Result<int64_t>(json.error());
-  auto cluster = json.ok() ? json_get<std::string>(*json, "cluster")
-                           : Result<std::string>(json.error());
+  auto cluster =
+      json.ok() ? json_get<std::string>(*json, "cluster") : Result<std::string>(json.error());
   if (!lease.ok() || !cluster.ok() || *cluster != context_.config.cluster) return grant();
-  context_.store.keep_alive(*lease, [this, done, grant, old = *lease](Result<std::chrono::seconds> alive) {
-    if (!alive.ok() && alive.error().code() == Code::kNotFound) return grant();
-    if (!alive.ok()) return done(alive.error().context("cannot renew the lease"));
-    context_.lease = old;
-    announce_node(done);
-  });
+  context_.store.keep_alive(*lease,
+                            [this, done, grant, old = *lease](Result<std::chrono::seconds> alive) {
+                              if (!alive.ok() && alive.error().code() == Code::kNotFound)
+                                return grant();
+                              if (!alive.ok())
+                                return done(alive.error().context("cannot renew the lease"));
+                              context_.lease = old;
+                              announce_node(done);
+                            });
 }
 
 Status Conductor::remember_identity() const {
@@ -101,13 +104,13 @@ void Conductor::announce_node(Done<bool> done) {
   record.address = context_.config.listen_address;
   record.port = links_->port();
   record.incarnation = context_.incarnation;
-  context_.store.txn({}, {Change::put(cluster_.keys().node(record.name), to_json(record).dump(),
-                                      context_.lease)},
-                     [this, done](Result<TxnResult> result) {
-                       if (!result.ok()) return done(result.error().context("cannot announce"));
-                       keep_lease();
-                       done(true);
-                     });
+  context_.store.txn(
+      {}, {Change::put(cluster_.keys().node(record.name), to_json(record).dump(), context_.lease)},
+      [this, done](Result<TxnResult> result) {
+        if (!result.ok()) return done(result.error().context("cannot announce"));
+        keep_lease();
+        done(true);
+      });
 }
 
 void Conductor::keep_lease() {
@@ -155,8 +158,9 @@ void Conductor::leave(const std::string& node, Done<bool> done) {
   }
   const std::string id_key =
       cluster_.keys().prefix() + "ids/" + std::to_string(cluster_.members().at(node));
-  context_.store.txn({}, {Change::remove(cluster_.keys().member(node)), Change::remove(id_key),
-                          Change::remove(cluster_.keys().node(node))},
+  context_.store.txn({},
+                     {Change::remove(cluster_.keys().member(node)), Change::remove(id_key),
+                      Change::remove(cluster_.keys().node(node))},
                      [done](Result<TxnResult> result) {
                        if (!result.ok()) return done(result.error());
                        done(true);

@@ -63,7 +63,8 @@ void Conductor::add_routes(HttpServer& server) {
   route(server, "POST", "/v1/faults", &Conductor::post_fault);
 }
 
-// ---- nodes --------------------------------------------------------------------------------------------
+// ---- nodes
+// --------------------------------------------------------------------------------------------
 
 void Conductor::get_node(const HttpRequest&, Reply reply) {
   reply->reply({{"name", context_.config.name},
@@ -88,7 +89,9 @@ void Conductor::get_nodes(const HttpRequest&, Reply reply) {
                     {"state", record != nullptr ? "up" : "down"},
                     {"address", record != nullptr ? record->address : ""},
                     {"port", record != nullptr ? record->port : 0},
-                    {"link", self ? "self" : links_->is_up(id) ? "up" : "down"},
+                    {"link", self                ? "self"
+                             : links_->is_up(id) ? "up"
+                                                 : "down"},
                     {"dcs", dcs}});
   }
   reply->reply({{"nodes", list}});
@@ -101,7 +104,8 @@ void Conductor::delete_node(const HttpRequest& request, Reply reply) {
   });
 }
 
-// ---- DCs ----------------------------------------------------------------------------------------------
+// ---- DCs
+// ----------------------------------------------------------------------------------------------
 
 Json Conductor::dc_json(const DcRecord& record) const {
   return {{"name", record.name},
@@ -136,10 +140,11 @@ void Conductor::post_dc(const HttpRequest& request, Reply reply) {
 }
 
 void Conductor::delete_dc(const HttpRequest& request, Reply reply) {
-  remove_dc(request.params[0], query_number(request, "force", 0) != 0, [reply](Result<bool> removed) {
-    if (!removed.ok()) return reply->fail(removed.error());
-    reply->reply(Json::object());
-  });
+  remove_dc(request.params[0], query_number(request, "force", 0) != 0,
+            [reply](Result<bool> removed) {
+              if (!removed.ok()) return reply->fail(removed.error());
+              reply->reply(Json::object());
+            });
 }
 
 void Conductor::post_dc_node(const HttpRequest& request, Reply reply) {
@@ -147,18 +152,19 @@ void Conductor::post_dc_node(const HttpRequest& request, Reply reply) {
   if (!node.ok()) return reply->fail(node.error());
   if (Status fit = check_nodes({*node}); !fit.ok()) return reply->fail(fit.error());
   const std::string dc = request.params[0];
-  change_dc(dc,
-            [node = *node](DcRecord record) -> Result<DcRecord> {
-              if (contains(record.nodes, node)) {
-                return Error(Code::kConflict, "node '" + node + "' is part of it already");
-              }
-              record.nodes.push_back(node);
-              return record;
-            },
-            [this, reply, dc](Result<bool> changed) {
-              if (!changed.ok()) return reply->fail(changed.error());
-              reply->reply(dc_json(*cluster_.dc(dc)));
-            });
+  change_dc(
+      dc,
+      [node = *node](DcRecord record) -> Result<DcRecord> {
+        if (contains(record.nodes, node)) {
+          return Error(Code::kConflict, "node '" + node + "' is part of it already");
+        }
+        record.nodes.push_back(node);
+        return record;
+      },
+      [this, reply, dc](Result<bool> changed) {
+        if (!changed.ok()) return reply->fail(changed.error());
+        reply->reply(dc_json(*cluster_.dc(dc)));
+      });
 }
 
 void Conductor::delete_dc_node(const HttpRequest& request, Reply reply) {
@@ -171,31 +177,33 @@ void Conductor::delete_dc_node(const HttpRequest& request, Reply reply) {
                                                     "'; migrate or end them first"));
     }
   }
-  change_dc(dc,
-            [node](DcRecord record) -> Result<DcRecord> {
-              auto found = std::find(record.nodes.begin(), record.nodes.end(), node);
-              if (found == record.nodes.end()) {
-                return Error(Code::kNotFound, "node '" + node + "' is not part of it");
-              }
-              if (record.nodes.size() == 1) {
-                return Error(Code::kConflict, "it is the last node; remove the DC instead");
-              }
-              record.nodes.erase(found);
-              return record;
-            },
-            [this, reply, dc](Result<bool> changed) {
-              if (!changed.ok()) return reply->fail(changed.error());
-              reply->reply(dc_json(*cluster_.dc(dc)));
-            });
+  change_dc(
+      dc,
+      [node](DcRecord record) -> Result<DcRecord> {
+        auto found = std::find(record.nodes.begin(), record.nodes.end(), node);
+        if (found == record.nodes.end()) {
+          return Error(Code::kNotFound, "node '" + node + "' is not part of it");
+        }
+        if (record.nodes.size() == 1) {
+          return Error(Code::kConflict, "it is the last node; remove the DC instead");
+        }
+        record.nodes.erase(found);
+        return record;
+      },
+      [this, reply, dc](Result<bool> changed) {
+        if (!changed.ok()) return reply->fail(changed.error());
+        reply->reply(dc_json(*cluster_.dc(dc)));
+      });
 }
 
-// ---- processes ----------------------------------------------------------------------------------------
+// ---- processes
+// ----------------------------------------------------------------------------------------
 
 namespace {
 
 Error not_in_dc(const DcRecord& dc, const std::string& node) {
-  return Error(Code::kInvalid, "node '" + node + "' is not part of " + dc.name + " (its nodes: " +
-                                   join(dc.nodes) + ")");
+  return Error(Code::kInvalid, "node '" + node + "' is not part of " + dc.name +
+                                   " (its nodes: " + join(dc.nodes) + ")");
 }
 
 }  // namespace
@@ -297,13 +305,14 @@ void Conductor::get_logs(const HttpRequest& request, Reply reply) {
       }
       if (--newest->left > 0) return;
       if (newest->started_ns >= 0) return reply->reply(newest->log);
-      reply->fail(Error(Code::kNotFound, "nothing has run at endpoint " + std::to_string(number) +
-                                             " of DC " + dc));
+      reply->fail(Error(Code::kNotFound,
+                        "nothing has run at endpoint " + std::to_string(number) + " of DC " + dc));
     });
   }
 }
 
-// ---- migrations -------------------------------------------------------------------------------------------
+// ---- migrations
+// -------------------------------------------------------------------------------------------
 
 void Conductor::post_migration(const HttpRequest& request, Reply reply) {
   MigrationRequest asked;
@@ -311,10 +320,9 @@ void Conductor::post_migration(const HttpRequest& request, Reply reply) {
   auto endpoint = json_get<int>(request.body, "endpoint");
   auto target = json_get<std::string>(request.body, "target");
   auto timeout_ms = json_get_or<int>(request.body, "timeout_ms", 30'000);
-  for (const Error* error : {dc_name.ok() ? nullptr : &dc_name.error(),
-                             endpoint.ok() ? nullptr : &endpoint.error(),
-                             target.ok() ? nullptr : &target.error(),
-                             timeout_ms.ok() ? nullptr : &timeout_ms.error()}) {
+  for (const Error* error :
+       {dc_name.ok() ? nullptr : &dc_name.error(), endpoint.ok() ? nullptr : &endpoint.error(),
+        target.ok() ? nullptr : &target.error(), timeout_ms.ok() ? nullptr : &timeout_ms.error()}) {
     if (error != nullptr) return reply->fail(*error);
   }
   auto place = locate(*dc_name, *endpoint);
@@ -330,7 +338,8 @@ void Conductor::post_migration(const HttpRequest& request, Reply reply) {
   if (cluster_.node(*target) == nullptr) {
     return reply->fail(Error(Code::kUnavailable, "node '" + *target + "' is down"));
   }
-  if (*timeout_ms < 1) return reply->fail(Error(Code::kInvalid, "the time allowed must be positive"));
+  if (*timeout_ms < 1)
+    return reply->fail(Error(Code::kInvalid, "the time allowed must be positive"));
   asked.dc = dc.name;
   asked.endpoint = *endpoint;
   asked.slot = place->second;

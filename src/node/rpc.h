@@ -1,5 +1,6 @@
 // Requests between conductors, over the links: JSON in frames of type kControl.
-//   {"id": 7, "call": "ps", "args": {...}}  →  {"id": 7, "result": ...} or {"id": 7, "error": {...}}
+//   {"id": 7, "call": "ps", "args": {...}}  →  {"id": 7, "result": ...} or {"id": 7, "error":
+//   {...}}
 // A request that the link's break leaves without an answer fails with kUnavailable: the caller
 // must find out (from the directory) whether it was carried out.
 #pragma once

@@ -13,8 +13,8 @@ namespace {
 constexpr int64_t kPartsLimitNs = 15'000'000'000;
 
 Json to_json(const TaskDescription& d) {
-  return {{"task", d.task},       {"slots", d.slots},     {"endpoints", d.endpoints},
-          {"pids", d.pids},       {"threads", d.threads}, {"memory_bytes", d.memory_bytes},
+  return {{"task", d.task},  {"slots", d.slots},     {"endpoints", d.endpoints},
+          {"pids", d.pids},  {"threads", d.threads}, {"memory_bytes", d.memory_bytes},
           {"files", d.files}};
 }
 
@@ -54,39 +54,41 @@ void Conductor::add_services() {
       if (!dc.ok()) return reply(dc.error());
       auto existing = part(*dc);
       if (existing == nullptr) {
-        return reply(Error(Code::kNotFound, "node '" + context_.config.name +
-                                                "' has no part of DC " + *dc));
+        return reply(
+            Error(Code::kNotFound, "node '" + context_.config.name + "' has no part of DC " + *dc));
       }
       service(existing, args, reply);
     };
   };
   using Part = std::shared_ptr<DcPart>;
   rpc_->handle("run", with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
-    auto request = run_request_from(args);
-    if (!request.ok()) return reply(request.error());
-    dc->run(std::move(*request), reply);
-  }));
+                 auto request = run_request_from(args);
+                 if (!request.ok()) return reply(request.error());
+                 dc->run(std::move(*request), reply);
+               }));
   rpc_->handle("log", with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
-    auto slot = json_get<uint32_t>(args, "slot");
-    auto offset = json_get<uint64_t>(args, "offset");
-    auto max = json_get<uint64_t>(args, "max");
-    if (!slot.ok() || !offset.ok() || !max.ok()) return reply(Error(Code::kInvalid, "bad request"));
-    const Task* task = dc->last_task_of(*slot);
-    if (task == nullptr) return reply(Error(Code::kNotFound, "nothing has run there"));
-    auto log = dc->log(task->id, *offset, std::min<uint64_t>(*max, 1 << 20));
-    if (log.ok()) (*log)["started_ns"] = task->started_ns;
-    reply(std::move(log));
-  }));
+                 auto slot = json_get<uint32_t>(args, "slot");
+                 auto offset = json_get<uint64_t>(args, "offset");
+                 auto max = json_get<uint64_t>(args, "max");
+                 if (!slot.ok() || !offset.ok() || !max.ok())
+                   return reply(Error(Code::kInvalid, "bad request"));
+                 const Task* task = dc->last_task_of(*slot);
+                 if (task == nullptr) return reply(Error(Code::kNotFound, "nothing has run there"));
+                 auto log = dc->log(task->id, *offset, std::min<uint64_t>(*max, 1 << 20));
+                 if (log.ok()) (*log)["started_ns"] = task->started_ns;
+                 reply(std::move(log));
+               }));
   rpc_->handle("kill", with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
-    auto slot = json_get<uint32_t>(args, "slot");
-    auto number = json_get<int>(args, "signal");
-    if (!slot.ok() || !number.ok()) return reply(Error(Code::kInvalid, "bad request"));
-    const Task* task = dc->task_of(*slot);
-    if (task == nullptr) return reply(Error(Code::kNotFound, "its process is not on this node"));
-    Status sent = dc->signal(task->id, *number);
-    if (!sent.ok()) return reply(sent.error());
-    reply(Json::object());
-  }));
+                 auto slot = json_get<uint32_t>(args, "slot");
+                 auto number = json_get<int>(args, "signal");
+                 if (!slot.ok() || !number.ok()) return reply(Error(Code::kInvalid, "bad request"));
+                 const Task* task = dc->task_of(*slot);
+                 if (task == nullptr)
+                   return reply(Error(Code::kNotFound, "its process is not on this node"));
+                 Status sent = dc->signal(task->id, *number);
+                 if (!sent.ok()) return reply(sent.error());
+                 reply(Json::object());
+               }));
   rpc_->handle("migrate.describe",
                with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
                  auto slot = json_get<uint32_t>(args, "slot");
@@ -99,21 +101,20 @@ void Conductor::add_services() {
                  json["pid"] = task == nullptr ? 0 : task->root_pid;
                  dc->prepare_departure(*id, [reply, json] { reply(json); });
                }));
-  rpc_->handle("migrate.check",
-               with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
-                 auto json = json_get<Json>(args, "description");
-                 auto description =
-                     json.ok() ? description_from(*json) : Result<TaskDescription>(json.error());
-                 if (!description.ok()) return reply(description.error());
-                 auto id = json_get<std::string>(args, "id");
-                 if (!id.ok()) return reply(id.error());
-                 Status fit = dc->check_arrival(*description);
-                 if (fit.ok()) {
-                   fit = dc->prepare_arrival(*id, description->task,
-                                             [reply] { reply(Json::object()); });
-                 }
-                 if (!fit.ok()) reply(fit.error());
-               }));
+  rpc_->handle(
+      "migrate.check", with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
+        auto json = json_get<Json>(args, "description");
+        auto description =
+            json.ok() ? description_from(*json) : Result<TaskDescription>(json.error());
+        if (!description.ok()) return reply(description.error());
+        auto id = json_get<std::string>(args, "id");
+        if (!id.ok()) return reply(id.error());
+        Status fit = dc->check_arrival(*description);
+        if (fit.ok()) {
+          fit = dc->prepare_arrival(*id, description->task, [reply] { reply(Json::object()); });
+        }
+        if (!fit.ok()) reply(fit.error());
+      }));
   rpc_->handle("migrate.expect",
                with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
                  auto id = json_get<std::string>(args, "id");
@@ -160,13 +161,15 @@ void Conductor::add_services() {
   });
 }
 
-// ---- DCs ------------------------------------------------------------------------------------------------
+// ---- DCs
+// ------------------------------------------------------------------------------------------------
 
 Status Conductor::check_nodes(const std::vector<std::string>& nodes) const {
   if (nodes.empty()) return Error(Code::kInvalid, "a DC needs at least one node");
   std::set<std::string> seen;
   for (const std::string& node : nodes) {
-    if (!seen.insert(node).second) return Error(Code::kInvalid, "node '" + node + "' is named twice");
+    if (!seen.insert(node).second)
+      return Error(Code::kInvalid, "node '" + node + "' is named twice");
     if (!id_of(node).has_value()) return Error(Code::kNotFound, "there is no node '" + node + "'");
     if (cluster_.node(node) == nullptr) {
       return Error(Code::kUnavailable, "node '" + node + "' is down");
@@ -182,8 +185,8 @@ void Conductor::create_dc(const DcRecord& asked, Done<bool> done) {
   }
   if (Status fit = check_nodes(record.nodes); !fit.ok()) return done(fit.error());
   if (record.endpoints < 128 || record.endpoints > dvk::kMaxSlots) {
-    return done(Error(Code::kInvalid, "a DC has between 128 and " + std::to_string(dvk::kMaxSlots) +
-                                          " endpoints"));
+    return done(Error(Code::kInvalid,
+                      "a DC has between 128 and " + std::to_string(dvk::kMaxSlots) + " endpoints"));
   }
   int id = 0;
   for (const auto& [name, dc] : cluster_.dcs()) id = std::max(id, dc.id + 1);
@@ -233,11 +236,11 @@ void Conductor::await_parts(const std::string& dc, int64_t until_ns, Done<bool> 
   }
   if (all) return done(true);
   if (monotonic_ns() > until_ns) {
-    return done(Error(Code::kTimeout, "node '" + missing + "' has not made its part of DC " + dc +
-                                          " in time"));
+    return done(Error(Code::kTimeout,
+                      "node '" + missing + "' has not made its part of DC " + dc + " in time"));
   }
-  auto timer = std::make_shared<boost::asio::steady_timer>(context_.executor,
-                                                           std::chrono::milliseconds(10));
+  auto timer =
+      std::make_shared<boost::asio::steady_timer>(context_.executor, std::chrono::milliseconds(10));
   timer->async_wait([this, timer, dc, until_ns, done](const boost::system::error_code&) {
     await_parts(dc, until_ns, done);
   });
@@ -258,16 +261,16 @@ void Conductor::change_dc(const std::string& name,
     if (!record.ok()) return done(record.error());
     auto changed = change(*record);
     if (!changed.ok()) return done(changed.error());
-    context_.store.txn({Compare::exists_at(key, current->mod_revision)},
-                       {Change::put(key, dvs::to_json(*changed).dump())},
-                       [this, name, done](Result<TxnResult> result) {
-                         if (!result.ok()) return done(result.error());
-                         if (!result->applied) {
-                           return done(Error(Code::kConflict, "DC " + name +
-                                                                  " was just changed; try again"));
-                         }
-                         await_parts(name, monotonic_ns() + kPartsLimitNs, done);
-                       });
+    context_.store.txn(
+        {Compare::exists_at(key, current->mod_revision)},
+        {Change::put(key, dvs::to_json(*changed).dump())},
+        [this, name, done](Result<TxnResult> result) {
+          if (!result.ok()) return done(result.error());
+          if (!result->applied) {
+            return done(Error(Code::kConflict, "DC " + name + " was just changed; try again"));
+          }
+          await_parts(name, monotonic_ns() + kPartsLimitNs, done);
+        });
   });
 }
 
@@ -280,14 +283,14 @@ void Conductor::remove_dc(const std::string& name, bool force, Done<bool> done) 
                                            "; end them first, or use --force"));
   }
   const std::string id_key = cluster_.keys().prefix() + "dcids/" + std::to_string(record->id);
-  context_.store.txn(
-      {}, {Change::remove(cluster_.keys().dc(name)), Change::remove(id_key),
-           Change::remove_prefix(cluster_.keys().endpoints(name)),
-           Change::remove_prefix(cluster_.keys().prefix() + "locks/" + name + "/")},
-      [this, name, done](Result<TxnResult> result) {
-        if (!result.ok()) return done(result.error());
-        await_no_parts(name, monotonic_ns() + kPartsLimitNs, done);
-      });
+  context_.store.txn({},
+                     {Change::remove(cluster_.keys().dc(name)), Change::remove(id_key),
+                      Change::remove_prefix(cluster_.keys().endpoints(name)),
+                      Change::remove_prefix(cluster_.keys().prefix() + "locks/" + name + "/")},
+                     [this, name, done](Result<TxnResult> result) {
+                       if (!result.ok()) return done(result.error());
+                       await_no_parts(name, monotonic_ns() + kPartsLimitNs, done);
+                     });
 }
 
 void Conductor::await_no_parts(const std::string& dc, int64_t until_ns, Done<bool> done) {
@@ -295,8 +298,8 @@ void Conductor::await_no_parts(const std::string& dc, int64_t until_ns, Done<boo
   if (monotonic_ns() > until_ns) {
     return done(Error(Code::kTimeout, "not every node has removed its part of DC " + dc + " yet"));
   }
-  auto timer = std::make_shared<boost::asio::steady_timer>(context_.executor,
-                                                           std::chrono::milliseconds(10));
+  auto timer =
+      std::make_shared<boost::asio::steady_timer>(context_.executor, std::chrono::milliseconds(10));
   timer->async_wait([this, timer, dc, until_ns, done](const boost::system::error_code&) {
     await_no_parts(dc, until_ns, done);
   });
@@ -307,17 +310,16 @@ Result<std::pair<std::string, uint32_t>> Conductor::locate(const std::string& dc
                                                            int endpoint) const {
   const DcRecord* record = cluster_.dc(dc);
   if (record == nullptr) return Error(Code::kNotFound, "there is no DC " + dc);
-  const int64_t slot = endpoint < -NR_TASKS
-                           ? int64_t{-1}
-                           : int64_t{_ENDPOINT_P(endpoint)} + record->tasks;
+  const int64_t slot =
+      endpoint < -NR_TASKS ? int64_t{-1} : int64_t{_ENDPOINT_P(endpoint)} + record->tasks;
   if (slot < 0 || slot >= record->endpoints) {
-    return Error(Code::kInvalid, "endpoint " + std::to_string(endpoint) + " is out of range in DC " +
-                                     dc);
+    return Error(Code::kInvalid,
+                 "endpoint " + std::to_string(endpoint) + " is out of range in DC " + dc);
   }
   const auto* entry = cluster_.endpoint(dc, static_cast<uint32_t>(slot));
   if (entry == nullptr) {
-    return Error(Code::kNotFound, "no process has endpoint " + std::to_string(endpoint) + " in DC " +
-                                      dc);
+    return Error(Code::kNotFound,
+                 "no process has endpoint " + std::to_string(endpoint) + " in DC " + dc);
   }
   const auto node = cluster_.name_of(entry->record.node);
   if (!node.has_value()) return Error(Code::kNotFound, "its node has left the cluster");

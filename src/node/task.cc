@@ -18,7 +18,8 @@ Result<Task> task_from_json(const Json& json) {
   DVS_ASSIGN(task.started_ns, json_get<int64_t>(json, "started_ns"));
   DVS_ASSIGN(task.ended, json_get<bool>(json, "ended"));
   const bool plain = !task.id.empty() && task.id.find_first_of("/.") == std::string::npos;
-  if (!plain || task.command.empty()) return Error(Code::kCorrupt, "a task without name or command");
+  if (!plain || task.command.empty())
+    return Error(Code::kCorrupt, "a task without name or command");
   if (json.contains("exit_status")) {
     DVS_ASSIGN(int status, json_get<int>(json, "exit_status"));
     task.exit_status = status;

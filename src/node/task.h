@@ -11,11 +11,11 @@
 namespace dvs {
 
 struct Task {
-  std::string id;            // unique in the cluster
+  std::string id;  // unique in the cluster
   std::vector<std::string> command;
-  int root_pid = 0;          // DC-wide
-  uint32_t slot = 0;         // the endpoint it was started with
-  int64_t started_ns = 0;    // CLOCK_REALTIME
+  int root_pid = 0;        // DC-wide
+  uint32_t slot = 0;       // the endpoint it was started with
+  int64_t started_ns = 0;  // CLOCK_REALTIME
   // Set when its last process has ended (on this node).
   std::optional<int> exit_status;  // as of wait(2); absent: unknown
   bool ended = false;

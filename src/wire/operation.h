@@ -23,32 +23,40 @@ namespace dvs::wire {
 
 // On the wire: never renumber.
 enum class OperationType : uint8_t {
-  kRequest = 1, kAck = 2, kAnswer = 3, kMoved = 4, kRetry = 5, kCancel = 6,
-  kCopyRead = 7, kCopyData = 8, kCopyWrite = 9, kCopyAck = 10,
+  kRequest = 1,
+  kAck = 2,
+  kAnswer = 3,
+  kMoved = 4,
+  kRetry = 5,
+  kCancel = 6,
+  kCopyRead = 7,
+  kCopyData = 8,
+  kCopyWrite = 9,
+  kCopyAck = 10,
 };
 
 struct Operation {
   OperationType type = OperationType::kRequest;
   int32_t dcid = 0;
-  uint32_t slot = 0;         // whose operation it is
+  uint32_t slot = 0;  // whose operation it is
   uint64_t incarnation = 0;
   uint64_t number = 0;
 
   // Only those that the type needs are sent.
-  uint8_t kind = 0;          // kRequest: dvk::OpKind
-  int32_t peer = 0;          // kRequest, kCancel, kCopyRead, kCopyWrite: endpoint it is for
+  uint8_t kind = 0;               // kRequest: dvk::OpKind
+  int32_t peer = 0;               // kRequest, kCancel, kCopyRead, kCopyWrite: endpoint it is for
   uint64_t peer_incarnation = 0;  // kRequest, kCancel
-  uint32_t epoch = 0;        // kRequest, kCancel, kCopy*: of the peer, as the requester knows it;
-                             // kMoved: the newest the answering node knows
-  int32_t rc = 0;            // kAck, kCopyData, kCopyAck
-  uint32_t home_epoch = 0;   // kCopy*: of the requester
-  uint32_t step = 0;         // kCopy*, kRetry: tells a step of a copy from its repetition
-  uint64_t offset = 0;       // kCopy*: of the window in the whole copy
-  uint64_t address = 0;      // kCopyRead, kCopyWrite
-  uint32_t length = 0;       // kCopyRead
-  int64_t value = 0;         // kRequest: value of a notification
-  message m{};               // kRequest, kAnswer
-  std::string data;          // kCopyData, kCopyWrite
+  uint32_t epoch = 0;       // kRequest, kCancel, kCopy*: of the peer, as the requester knows it;
+                            // kMoved: the newest the answering node knows
+  int32_t rc = 0;           // kAck, kCopyData, kCopyAck
+  uint32_t home_epoch = 0;  // kCopy*: of the requester
+  uint32_t step = 0;        // kCopy*, kRetry: tells a step of a copy from its repetition
+  uint64_t offset = 0;      // kCopy*: of the window in the whole copy
+  uint64_t address = 0;     // kCopyRead, kCopyWrite
+  uint32_t length = 0;      // kCopyRead
+  int64_t value = 0;        // kRequest: value of a notification
+  message m{};              // kRequest, kAnswer
+  std::string data;         // kCopyData, kCopyWrite
 };
 
 std::string encode_operation(const Operation& operation);

@@ -11,9 +11,12 @@
 #include <thread>
 
 #include "base/file.h"
+#include "dvk/dvk.h"
 
 namespace dvs::integration {
 namespace {
+
+int slot_index(int endpoint) { return _ENDPOINT_P(endpoint) + NR_TASKS; }
 
 constexpr int kChosen = 1 << 30;  // no endpoint asked for
 
@@ -179,14 +182,19 @@ void ClusterTest::signal(const Process& process, int number) {
       {{"signal", number}}));
 }
 
-Migration ClusterTest::migrate(const Process& process, const std::string& target, int timeout_ms) {
-  auto end = call("POST", "/v1/migrations",
-                  {{"dc", process.dc},
-                   {"endpoint", process.endpoint},
-                   {"target", target},
-                   {"timeout_ms", timeout_ms}});
+Migration ClusterTest::migrate(const Process& process, const std::string& target,
+                               const std::function<void(const std::string&)>& on_phase) {
+  const Json body = {{"dc", process.dc},
+                     {"endpoint", process.endpoint},
+                     {"target", target},
+                     {"timeout_ms", 20'000}};
+  auto end = http_call(dir_ + "/nodes/" + via_ + "/dvsd.sock", "POST", "/v1/migrations", body,
+                       [&](const Json& event) {
+                         const std::string phase = event.value("phase", "");
+                         if (on_phase && !phase.empty()) on_phase(phase);
+                       });
   if (!end.ok()) return end.error();
-  return json_get<Json>(*end, "migration");
+  return json_get<Json>(end->body, "migration");
 }
 
 void ClusterTest::must_move(const Process& process, const std::string& target) {
@@ -194,13 +202,6 @@ void ClusterTest::must_move(const Process& process, const std::string& target) {
   ASSERT_OK(record);
   ASSERT_EQ(record->at("state"), "committed") << record->dump();
   EXPECT_EQ(place(process), std::make_pair(target, process.pid));
-}
-
-std::future<Migration> ClusterTest::migrate_async(const Process& process, const std::string& target,
-                                                  int timeout_ms) {
-  return std::async(std::launch::async, [this, process, target, timeout_ms] {
-    return migrate(process, target, timeout_ms);
-  });
 }
 
 Json ClusterTest::processes(const std::string& dc) {
@@ -233,6 +234,16 @@ std::string ClusterTest::log(const Process& process) {
     all += part->at("data").get<std::string>();
     offset = part->at("end");
   }
+}
+
+std::string ClusterTest::log_file(const Process& process) {
+  const std::string logs = path_on(process.node, "/run/dvs/dcs/" + process.dc + "/shared/logs");
+  auto names = list_dir(logs);
+  const std::string slot = std::to_string(slot_index(process.endpoint)) + "-";
+  for (const std::string& name : names.ok() ? *names : std::vector<std::string>()) {
+    if (name.rfind(slot, 0) == 0) return logs + "/" + name;
+  }
+  return "";
 }
 
 bool ClusterTest::wait_log(const Process& process, const std::string& text, size_t from,
@@ -296,6 +307,10 @@ void ClusterTest::restart_dvsd(const std::string& name) {
   const pid_t before = node(name).dvsd_pid;
   kill_dvsd(name);
   await_dvsd(name, before);
+}
+
+std::string ClusterTest::path_on(const std::string& name, const std::string& path) {
+  return "/proc/" + std::to_string(node(name).holder_pid) + "/root" + path;
 }
 
 }  // namespace dvs::integration

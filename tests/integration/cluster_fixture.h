@@ -7,7 +7,6 @@
 
 #include <chrono>
 #include <functional>
-#include <future>
 #include <string>
 #include <vector>
 
@@ -28,7 +27,7 @@ struct Process {
   std::string node;  // where it was started
 };
 
-// What one migration did, in a user's words: where it ended, or why it was refused.
+// The record of a migration that has an outcome, or why it was refused.
 using Migration = Result<Json>;
 
 class ClusterTest : public testing::Test {
@@ -58,11 +57,11 @@ class ClusterTest : public testing::Test {
   Process run(const std::string& dc, const std::string& node, std::vector<std::string> argv);
   Result<Json> try_run(const std::string& dc, const Json& body);
   void signal(const Process& process, int number);
-  Migration migrate(const Process& process, const std::string& target, int timeout_ms = 20'000);
+  // `on_phase` is called, while the migration goes on, with the name of each phase that begins.
+  Migration migrate(const Process& process, const std::string& target,
+                    const std::function<void(const std::string&)>& on_phase = {});
   // The same, and fails the test unless it committed.
   void must_move(const Process& process, const std::string& target);
-  std::future<Migration> migrate_async(const Process& process, const std::string& target,
-                                       int timeout_ms = 20'000);
   Json processes(const std::string& dc);
   // The node and DC-wide pid of an endpoint's process; "" when there is none.
   std::pair<std::string, int> place(const Process& process);
@@ -78,6 +77,8 @@ class ClusterTest : public testing::Test {
   void expect_done_client(const Process& client, int requests);
   // The endpoint answers: one more client, on `node`, is served.
   void expect_serves(const Process& server, const std::string& node);
+  // The file behind its log, which can be read without dvsd; "" when it is not there.
+  std::string log_file(const Process& process);
   // How many live processes of this cluster have its DC-wide pid, whatever the node.
   int copies(const Process& process);
 
@@ -87,6 +88,8 @@ class ClusterTest : public testing::Test {
   // Waits until a dvsd other than `before` answers there.
   void await_dvsd(const std::string& node, pid_t before);
   void restart_dvsd(const std::string& node);
+  // A path on the node, as seen from here.
+  std::string path_on(const std::string& node, const std::string& path);
 
   std::string via_ = "n1";
   std::vector<std::string> dcs_;

@@ -47,6 +47,7 @@ int main(int argc, char** argv) {
     for (int i = 0; i < count; ++i) errors += ask(first + i, number) ? 0 : 1;
     longest_ms = std::max(longest_ms, now_ms() - before);
     if (number == 20) printf("going\n");
+    if (number % 200 == 0) printf("at %d\n", number);
     if (pause_us > 0) usleep(static_cast<useconds_t>(pause_us));
   }
   printf("done requests=%d errors=%d longest_ms=%.1f\n", number, errors, longest_ms);
