@@ -23,7 +23,7 @@ class ClusterCliTest : public CliTest {
     if (::geteuid() == 0) dvs({"down"});
   }
   void SetUp() override {
-    if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+    ASSERT_EQ(::geteuid(), 0u) << "needs root";
   }
 };
 

@@ -1,6 +1,7 @@
 #include "base/child.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <spdlog/fmt/fmt.h>
@@ -210,7 +211,13 @@ Status Child::watch(UniqueFd output, std::chrono::milliseconds timeout) {
 
 void Child::await_exit() {
   exit_.async_wait(stream_descriptor::wait_read, [self = shared_from_this()](auto ec) {
-    if (!ec) self->finish();
+    if (ec) return;
+    // The reactor may wake a wait for the sake of a descriptor that was closed meanwhile.
+    pollfd ended{self->exit_.native_handle(), POLLIN, 0};
+    if (::poll(&ended, 1, 0) == 0) {
+      return self->await_exit();
+    }
+    self->finish();
   });
 }
 

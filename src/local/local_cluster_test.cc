@@ -82,7 +82,7 @@ std::vector<std::string> commands_with(const std::string& text) {
 class LocalCluster : public testing::Test {
  protected:
   void SetUp() override {
-    if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+    ASSERT_EQ(::geteuid(), 0u) << "needs root";
     char name[] = "/tmp/dvs-local-test-XXXXXX";
     ASSERT_NE(::mkdtemp(name), nullptr);
     dir_ = name;

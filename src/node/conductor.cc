@@ -106,8 +106,7 @@ void Conductor::call(const std::string& node, const std::string& call, Json args
              });
 }
 
-// ---- the directory's news
-// ---------------------------------------------------------------------------
+// ---- the directory's news ----
 
 void Conductor::on_node(const std::string& name) {
   if (name != context_.config.name && links_ != nullptr) {

@@ -58,7 +58,13 @@ class Conductor : private Cluster::Listener, private CoordinatorHost {
   void call(const std::string& node, const std::string& call, Json args, Done<Json> done) override;
 
   // services.cc
+  using PartService = std::function<void(const std::shared_ptr<DcPart>& dc, const Json& args,
+                                         const Done<Json>& reply)>;
+  Rpc::Handler with_part(PartService service);
   void add_services();
+  void add_process_services();
+  void add_participant_services();
+  void add_coordinator_services();
   void create_dc(const DcRecord& record, Done<bool> done);
   void change_dc(const std::string& name, const std::function<Result<DcRecord>(DcRecord)>& change,
                  Done<bool> done);

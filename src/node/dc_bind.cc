@@ -1,5 +1,6 @@
 // Binding: the directory decides who has an endpoint, the region shows it to the processes. Also
 // what processes ask of dvsd through the region's control slots, and what follows when they die.
+#include <poll.h>
 #include <sys/pidfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -117,11 +118,22 @@ void DcPart::watch_process(uint32_t slot, const std::string& task, const ThreadI
   }
   bound.pidfd =
       std::make_unique<boost::asio::posix::stream_descriptor>(context_.executor, pidfd.release());
-  bound.pidfd->async_wait(boost::asio::posix::stream_descriptor::wait_read,
-                          [weak = weak_from_this(), slot](const boost::system::error_code& ec) {
-                            auto self = weak.lock();
-                            if (!ec && self != nullptr) self->process_died(slot);
-                          });
+  await_death(slot);
+}
+
+void DcPart::await_death(uint32_t slot) {
+  bound_.at(slot).pidfd->async_wait(
+      boost::asio::posix::stream_descriptor::wait_read,
+      [weak = weak_from_this(), slot](const boost::system::error_code& ec) {
+        auto self = weak.lock();
+        if (ec || self == nullptr) return;
+        auto found = self->bound_.find(slot);
+        if (found == self->bound_.end() || found->second.pidfd == nullptr) return;
+        // The reactor may wake a wait for a descriptor that was closed meanwhile.
+        pollfd ended{found->second.pidfd->native_handle(), POLLIN, 0};
+        if (::poll(&ended, 1, 0) == 0) return self->await_death(slot);
+        self->process_died(slot);
+      });
 }
 
 // The process bound here has ended: its peers are released at once, the directory follows.
@@ -153,8 +165,7 @@ void DcPart::remove_from_directory(uint32_t slot) {
                      });
 }
 
-// ---- requests of processes
-// --------------------------------------------------------------------------
+// ---- requests of processes ----
 
 void DcPart::serve_requests() {
   auto& slots = region_.header().control;

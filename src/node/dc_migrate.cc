@@ -1,13 +1,9 @@
 // This node's side of migrations of one DC: what the Source and Target state machines have done.
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
-#include <set>
-#include <sstream>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -23,7 +19,6 @@ constexpr const char* kTaskPiece = "dvs-task.json";
 constexpr const char* kLogPiece = "dvs-log";
 
 constexpr auto kFreezeLimit = std::chrono::milliseconds(5000);
-constexpr auto kBeginLimit = std::chrono::seconds(10);
 constexpr auto kReportAgain = std::chrono::milliseconds(100);
 constexpr int kReportAttempts = 40;
 constexpr auto kProposeAgain = std::chrono::milliseconds(200);
@@ -54,144 +49,7 @@ EngineSite DcPart::site(const std::string& migration) const {
   return site;
 }
 
-// ---- preflight
-// --------------------------------------------------------------------------------------
-
-namespace {
-
-struct Mappings {
-  uint64_t resident_bytes = 0;
-  std::set<std::string> files;
-};
-
-// What a process has mapped, from /proc/PID/smaps_rollup and maps.
-void add_mappings(pid_t pid, Mappings& mappings) {
-  const std::string proc = "/proc/" + std::to_string(pid);
-  std::ifstream rollup(proc + "/smaps_rollup");
-  for (std::string line; std::getline(rollup, line);) {
-    if (line.compare(0, 4, "Rss:") == 0) {
-      mappings.resident_bytes += std::strtoull(line.c_str() + 4, nullptr, 10) * 1024;
-    }
-  }
-  std::ifstream maps(proc + "/maps");
-  for (std::string line; std::getline(maps, line);) {
-    const size_t path = line.find('/');
-    const bool deleted = line.find(" (deleted)") != std::string::npos;
-    if (path != std::string::npos && !deleted) mappings.files.insert(line.substr(path));
-  }
-}
-
-}  // namespace
-
-Result<TaskDescription> DcPart::describe(uint32_t slot) {
-  const Task* task = task_of(slot);
-  if (task == nullptr || bound_.count(slot) == 0) {
-    return Error(Code::kNotFound, "the process of that endpoint is not on this node");
-  }
-  TaskDescription description;
-  description.task = task->id;
-  for (const auto& [bound_slot, bound] : bound_) {
-    if (bound.task != task->id) continue;
-    description.slots.push_back(bound_slot);
-    description.endpoints.push_back(region_.at(bound_slot).endpoint.load());
-  }
-  DVS_ASSIGN(auto threads, threads_of_cgroup(context_.cgroups.dir(cgroup_of(task->id))));
-  Mappings mappings;
-  for (const ThreadIds& ids : threads) {
-    description.threads.push_back(ids.dc_tid);
-    if (ids.host_tid != ids.host_pid) continue;
-    description.pids.push_back(ids.dc_pid);
-    add_mappings(ids.host_pid, mappings);
-  }
-  description.memory_bytes = mappings.resident_bytes;
-  description.files = Json::array();
-  for (const std::string& path : mappings.files) {
-    struct stat info {};
-    if (path.rfind("/run/dvs/", 0) == 0 || ::stat(path.c_str(), &info) != 0) continue;
-    description.files.push_back({{"path", path}, {"size", info.st_size}});
-  }
-  return description;
-}
-
-Status DcPart::check_arrival(const TaskDescription& description) {
-  if (context_.faults.fires(Fault::kPreflight)) {
-    return Error(Code::kUnsupported, "the preflight refused (injected)");
-  }
-  struct statvfs space {};
-  if (::statvfs(dir_.c_str(), &space) != 0) return errno_error("cannot stat " + dir_);
-  const uint64_t free_bytes = static_cast<uint64_t>(space.f_bavail) * space.f_frsize;
-  constexpr uint64_t kMargin = 4 << 20;
-  if (free_bytes < description.memory_bytes + kMargin) {
-    return Error(Code::kNoSpace,
-                 "the process needs " + std::to_string((description.memory_bytes + kMargin) >> 20) +
-                     " MiB in " + context_.config.run_dir + " of node " + context_.config.name +
-                     ", which has " + std::to_string(free_bytes >> 20) +
-                     " MiB free; make room there or enlarge that tmpfs");
-  }
-  const std::string proc = "/proc/" + std::to_string(container_->init_pid()) + "/root/proc/";
-  for (int thread : description.threads) {
-    if (::access((proc + std::to_string(thread)).c_str(), F_OK) == 0) {
-      return Error(Code::kConflict, "process id " + std::to_string(thread) + " is taken on node " +
-                                        context_.config.name);
-    }
-  }
-  for (const Json& file : description.files) {
-    DVS_ASSIGN(std::string path, json_get<std::string>(file, "path"));
-    DVS_ASSIGN(int64_t size, json_get<int64_t>(file, "size"));
-    struct stat info {};
-    if (::stat(path.c_str(), &info) != 0) {
-      return Error(Code::kNotFound, "the process has mapped " + path + ", which node " +
-                                        context_.config.name + " does not have; install it there");
-    }
-    if (info.st_size != size) {
-      return Error(Code::kConflict, path + " differs on node " + context_.config.name +
-                                        "; install the same version there");
-    }
-  }
-  return {};
-}
-
-namespace {
-
-// An id of a migration that has not begun; it becomes part of paths.
-bool is_plain_id(const std::string& id) {
-  return !id.empty() && id.size() < 64 && id.find_first_of("/.") == std::string::npos;
-}
-
-}  // namespace
-
-void DcPart::prepare_departure(const std::string& id, std::function<void()> ready) {
-  if (!is_plain_id(id)) return context_.later(std::move(ready));
-  context_.engine.prepare_dump(site(id), std::move(ready));
-  discard_unless_begun(id, "");
-}
-
-Status DcPart::prepare_arrival(const std::string& id, const std::string& task,
-                               std::function<void()> ready) {
-  if (!is_plain_id(id) || !is_plain_id(task)) return Error(Code::kInvalid, "a bad id");
-  DVS_TRY(context_.cgroups.create(cgroup_of(task)));
-  context_.engine.prepare_restore({site(id), {context_.cgroups.procs_file(cgroup_of(task))}},
-                                  std::move(ready));
-  discard_unless_begun(id, task);
-  return {};
-}
-
-void DcPart::discard_unless_begun(const std::string& id, const std::string& task) {
-  auto timer = std::make_shared<boost::asio::steady_timer>(context_.executor, kBeginLimit);
-  timer->async_wait([weak = weak_from_this(), timer, id, task](const boost::system::error_code&) {
-    auto self = weak.lock();
-    if (self == nullptr || self->context_.cluster.migration(id) != nullptr) return;
-    self->context_.engine.discard(self->site(id));
-    if (task.empty() || self->tasks_.count(task) != 0) return;
-    self->context_.cgroups.kill(
-        self->context_.executor, self->cgroup_of(task), [self, task](Result<bool>) {
-          log::if_failed(self->context_.cgroups.remove(self->cgroup_of(task)));
-        });
-  });
-}
-
-// ---- the record changes
-// ------------------------------------------------------------------------------
+// ---- the record changes ----
 
 void DcPart::on_migration(const MigrationRecord& record, const MigrationRecord* before) {
   const bool was_active = before != nullptr && before->state == MigrationState::kActive;
@@ -304,8 +162,7 @@ void DcPart::on_progress(const MigrationRecord& record, uint64_t sent, uint64_t 
   tell_coordinator(record, "migrate.progress", {{"sent", sent}, {"total", total}});
 }
 
-// ---- the decision
-// --------------------------------------------------------------------------------------
+// ---- the decision ----
 
 uint32_t DcPart::committed_epoch(const MigrationRecord& record) const {
   uint32_t epoch = 0;
@@ -388,8 +245,7 @@ void DcPart::propose_commit(const MigrationRecord& record) {
   propose(record, MigrationState::kCommitted, "", 0);
 }
 
-// ---- source
-// --------------------------------------------------------------------------------------------
+// ---- source ----
 
 Result<bool> DcPart::settle(const MigrationRecord& record) {
   for (const auto& [slot, bound] : bound_) {
@@ -508,8 +364,7 @@ void DcPart::on_source_finished(const MigrationRecord& record) {
   sources_.erase(record.id);
 }
 
-// ---- target
-// --------------------------------------------------------------------------------------------
+// ---- target ----
 
 std::string DcPart::image_directory(const MigrationRecord& record) {
   return site(record.id).outer_dir;
@@ -580,96 +435,6 @@ void DcPart::on_target_finished(const MigrationRecord& record) {
   context_.engine.discard(site(record.id));
   report_done(record, {{"role", "target"}, {"phases", record.phases}});
   targets_.erase(record.id);
-}
-
-// ---- after a restart of dvsd
-// ----------------------------------------------------------------------------
-
-// Images left by migrations in which this node was source or target, and tasks that have gone.
-void DcPart::recover() {
-  auto names = list_dir(paths::engine_dir(dir_));
-  for (const std::string& id : names.ok() ? *names : std::vector<std::string>{}) {
-    const auto* entry = context_.cluster.migration(id);
-    if (entry == nullptr) {
-      log::if_failed(remove_tree(paths::engine_dir(dir_) + "/" + id));
-      continue;
-    }
-    const MigrationRecord& record = entry->record;
-    if (record.target != context_.config.name) continue;
-    auto target =
-        std::make_shared<Target>(static_cast<TargetHost&>(*this), context_.faults, record);
-    if (auto held = context_.engine.find_held(site(record.id)); held.ok() && *held != nullptr) {
-      target->adopt(std::move(*held));
-    }
-    targets_[id] = target;
-    if (record.state != MigrationState::kActive) {
-      context_.later([target, record] { target->on_outcome(record); });
-    } else {
-      propose_rollback(record, "the target's dvsd was restarted");
-    }
-  }
-  for (const auto& [id, entry] : context_.cluster.migrations()) {
-    const MigrationRecord& record = entry.record;
-    if (record.dc != record_.name || record.manual || record.source != context_.config.name)
-      continue;
-    if (tasks_.count(record.task) == 0) continue;
-    if (record.state == MigrationState::kActive) {
-      auto source = std::make_shared<Source>(context_.executor, static_cast<SourceHost&>(*this),
-                                             context_.faults, record);
-      sources_[id] = source;
-      source->on_target_lost("the source's dvsd was restarted");
-    }
-  }
-  recover_departed();
-  open_stale_gates();
-}
-
-// Gates that this node closed at a START and whose outcome came while dvsd was away: nobody else
-// would open them, and senders here would wait for ever.
-void DcPart::open_stale_gates() {
-  std::set<uint32_t> busy;
-  for (const auto& [id, entry] : context_.cluster.migrations()) {
-    const MigrationRecord& record = entry.record;
-    const bool arriving = targets_.count(id) != 0 && record.state == MigrationState::kCommitted;
-    if (record.dc != record_.name) continue;
-    if (arriving || record.state == MigrationState::kActive) {
-      busy.insert(record.slots.begin(), record.slots.end());
-    }
-  }
-  for (uint32_t slot = 0; slot < region_.slots(); ++slot) {
-    if (!dvk::is_migrating(region_.at(slot)) || busy.count(slot) != 0) continue;
-    dvk::open_gate(region_, slot);
-    ops_->on_place_changed(slot);
-  }
-}
-
-// Tasks whose processes are still here, frozen: of a migration that ended while dvsd was away.
-void DcPart::recover_departed() {
-  for (const auto& [id, task] : std::map(tasks_)) {
-    if (task.ended || context_.cluster.lock_of(record_.name, id).has_value()) continue;
-    // The newest by the directory's order, not by the clocks of the nodes that coordinated: taking
-    // an older one for it would end a process that has come back since.
-    const MigrationRecord* last = nullptr;
-    uint64_t last_begun = 0;
-    for (const auto& [migration, entry] : context_.cluster.migrations()) {
-      if (entry.record.task != id || entry.record.manual || entry.incarnation < last_begun)
-        continue;
-      last = &entry.record;
-      last_begun = entry.incarnation;
-    }
-    const bool frozen =
-        context_.cgroups.frozen(cgroup_of(id)).ok() && *context_.cgroups.frozen(cgroup_of(id));
-    if (last != nullptr && last->source == context_.config.name) {
-      if (last->state == MigrationState::kCommitted) {
-        let_go(*last, [](Result<bool>) {});
-        continue;
-      }
-      go_on(*last, [](Result<bool>) {});
-    } else if (frozen) {
-      log::if_failed(context_.cgroups.thaw(cgroup_of(id)));
-    }
-    task_may_have_ended(id);
-  }
 }
 
 }  // namespace dvs

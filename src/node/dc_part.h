@@ -52,8 +52,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   // Ends every process, removes everything of the DC from this node.
   void destroy(Done<bool> done);
 
-  // ---- tasks
-  // -------------------------------------------------------------------------------------
+  // ---- tasks ----
   void run(RunRequest request, Done<Json> done);
   Json processes() const;
   Result<Json> log(const std::string& task, uint64_t offset, uint64_t max) const;
@@ -61,8 +60,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   const Task* task_of(uint32_t slot) const;
   const Task* last_task_of(uint32_t slot) const;  // also one that has ended
 
-  // ---- the directory's news
-  // ------------------------------------------------------------------------
+  // ---- the directory's news ----
   void place(uint32_t slot);  // where the endpoint is may have changed
   void update_nodes();        // which nodes the region names, and which are up
   void update_record(const DcRecord& record) {
@@ -71,8 +69,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   }
   void on_migration(const MigrationRecord& record, const MigrationRecord* before);
 
-  // ---- from other nodes
-  // ------------------------------------------------------------------------------
+  // ---- from other nodes ----
   void on_operation(NodeId from, const wire::Operation& operation) {
     ops_->on_operation(from, operation);
   }
@@ -86,8 +83,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   // dvk_migr_commit() at another node, for this one. Answers OK or an EDVS error.
   void commit_manually(uint32_t slot, int pid, Done<int> done);
 
-  // ---- preflight
-  // --------------------------------------------------------------------------------------
+  // ---- preflight ----
   Result<TaskDescription> describe(uint32_t slot);
   Status check_arrival(const TaskDescription& description);
   // Starts the engine ahead of migration `id`. Given up again when that does not begin in time.
@@ -131,6 +127,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void bind_in_directory(EndpointRecord record, Done<int> done);
   void bind_local(const EndpointRecord& record, uint64_t incarnation);
   void watch_process(uint32_t slot, const std::string& task, const ThreadIds& ids);
+  void await_death(uint32_t slot);
   void unwatch(uint32_t slot) { bound_.erase(slot); }
   void process_died(uint32_t slot);
   void remove_from_directory(uint32_t slot);

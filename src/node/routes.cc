@@ -63,8 +63,7 @@ void Conductor::add_routes(HttpServer& server) {
   route(server, "POST", "/v1/faults", &Conductor::post_fault);
 }
 
-// ---- nodes
-// --------------------------------------------------------------------------------------------
+// ---- nodes ----
 
 void Conductor::get_node(const HttpRequest&, Reply reply) {
   reply->reply({{"name", context_.config.name},
@@ -104,8 +103,7 @@ void Conductor::delete_node(const HttpRequest& request, Reply reply) {
   });
 }
 
-// ---- DCs
-// ----------------------------------------------------------------------------------------------
+// ---- DCs ----
 
 Json Conductor::dc_json(const DcRecord& record) const {
   return {{"name", record.name},
@@ -196,8 +194,7 @@ void Conductor::delete_dc_node(const HttpRequest& request, Reply reply) {
       });
 }
 
-// ---- processes
-// ----------------------------------------------------------------------------------------
+// ---- processes ----
 
 namespace {
 
@@ -311,8 +308,7 @@ void Conductor::get_logs(const HttpRequest& request, Reply reply) {
   }
 }
 
-// ---- migrations
-// -------------------------------------------------------------------------------------------
+// ---- migrations ----
 
 void Conductor::post_migration(const HttpRequest& request, Reply reply) {
   MigrationRequest asked;

@@ -46,20 +46,27 @@ Result<RunRequest> run_request_from(const Json& json) {
 
 }  // namespace
 
-void Conductor::add_services() {
-  // Wraps a service that needs the part of the DC named in its arguments.
-  const auto with_part = [this](auto service) {
-    return [this, service](const Json& args, Done<Json> reply) {
-      auto dc = json_get<std::string>(args, "dc");
-      if (!dc.ok()) return reply(dc.error());
-      auto existing = part(*dc);
-      if (existing == nullptr) {
-        return reply(
-            Error(Code::kNotFound, "node '" + context_.config.name + "' has no part of DC " + *dc));
-      }
-      service(existing, args, reply);
-    };
+// A service that needs the part of the DC named in its arguments.
+Rpc::Handler Conductor::with_part(PartService service) {
+  return [this, service = std::move(service)](const Json& args, Done<Json> reply) {
+    auto dc = json_get<std::string>(args, "dc");
+    if (!dc.ok()) return reply(dc.error());
+    auto existing = part(*dc);
+    if (existing == nullptr) {
+      return reply(
+          Error(Code::kNotFound, "node '" + context_.config.name + "' has no part of DC " + *dc));
+    }
+    service(existing, args, reply);
   };
+}
+
+void Conductor::add_services() {
+  add_process_services();
+  add_participant_services();
+  add_coordinator_services();
+}
+
+void Conductor::add_process_services() {
   using Part = std::shared_ptr<DcPart>;
   rpc_->handle("run", with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
                  auto request = run_request_from(args);
@@ -89,6 +96,17 @@ void Conductor::add_services() {
                  if (!sent.ok()) return reply(sent.error());
                  reply(Json::object());
                }));
+  rpc_->handle("ps", [this](const Json&, const Done<Json>& reply) {
+    Json list = Json::array();
+    for (const auto& [name, existing] : parts_) {
+      for (const Json& process : existing->processes()) list.push_back(process);
+    }
+    reply(list);
+  });
+}
+
+void Conductor::add_participant_services() {
+  using Part = std::shared_ptr<DcPart>;
   rpc_->handle("migrate.describe",
                with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
                  auto slot = json_get<uint32_t>(args, "slot");
@@ -134,13 +152,9 @@ void Conductor::add_services() {
                    reply(Json{{"rc", *rc}});
                  });
                }));
-  rpc_->handle("ps", [this](const Json&, const Done<Json>& reply) {
-    Json list = Json::array();
-    for (const auto& [name, existing] : parts_) {
-      for (const Json& process : existing->processes()) list.push_back(process);
-    }
-    reply(list);
-  });
+}
+
+void Conductor::add_coordinator_services() {
   rpc_->handle("migrate.phase", [this](const Json& args, const Done<Json>& reply) {
     auto id = json_get<std::string>(args, "id");
     auto phase = json_get<std::string>(args, "phase");
@@ -161,8 +175,7 @@ void Conductor::add_services() {
   });
 }
 
-// ---- DCs
-// ------------------------------------------------------------------------------------------------
+// ---- DCs ----
 
 Status Conductor::check_nodes(const std::vector<std::string>& nodes) const {
   if (nodes.empty()) return Error(Code::kInvalid, "a DC needs at least one node");

@@ -68,6 +68,7 @@ void ClusterTest::start_cluster(local::UpOptions options) {
   auto info = local::info(dir_);
   ASSERT_OK(info);
   cluster_ = info->cluster;
+  await_links();
 }
 
 void ClusterTest::TearDownTestSuite() {
@@ -93,7 +94,7 @@ void ClusterTest::expect_clean() {
 }
 
 void ClusterTest::SetUp() {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  ASSERT_EQ(::geteuid(), 0u) << "needs root";
   ASSERT_TRUE(up_) << "there is no cluster";
 }
 
@@ -296,11 +297,27 @@ void ClusterTest::kill_dvsd(const std::string& name) {
 
 void ClusterTest::await_dvsd(const std::string& name, pid_t before) {
   const std::string socket = dir_ + "/nodes/" + name + "/dvsd.sock";
-  EXPECT_TRUE(eventually([&] {
+  const bool answers = eventually([&] {
     const pid_t now = node(name).dvsd_pid;
     return now != 0 && now != before && http_call(socket, "GET", "/v1/node", nullptr).ok();
-  })) << "dvsd of "
-      << name << " did not come back";
+  });
+  ASSERT_TRUE(answers) << "dvsd of " << name << " did not come back";
+  await_links();
+}
+
+void ClusterTest::await_links() {
+  const auto all_up = [](const local::NodeInfo& node) {
+    auto nodes = http_call(node.socket, "GET", "/v1/nodes", nullptr);
+    if (!nodes.ok()) return false;
+    const Json& list = nodes->body.at("nodes");
+    return std::all_of(list.begin(), list.end(), [](const Json& each) {
+      return each.at("state") == "up" && each.at("link") != "down";
+    });
+  };
+  EXPECT_TRUE(eventually([&] {
+    auto info = local::info(dir_);
+    return info.ok() && std::all_of(info->nodes.begin(), info->nodes.end(), all_up);
+  })) << "the nodes are not linked";
 }
 
 void ClusterTest::restart_dvsd(const std::string& name) {

@@ -1,6 +1,7 @@
 #include "migrate/engine/gate.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <spdlog/fmt/fmt.h>
 #include <sys/stat.h>
 
@@ -188,11 +189,19 @@ Status GateWatch::start(const std::string& outer_dir, std::function<void()> held
   reports_.assign(fd.get(), ec);
   if (ec) return errno_error("cannot watch the gate", ec.value());
   fd.release();
-  reports_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
-                      [held = std::move(held)](boost::system::error_code failed) {
-                        if (!failed) held();
-                      });
+  await(std::move(held));
   return {};
+}
+
+void GateWatch::await(std::function<void()> held) {
+  reports_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                      [this, held = std::move(held)](boost::system::error_code failed) {
+                        if (failed) return;
+                        // The reactor may wake a wait for a descriptor that was closed meanwhile.
+                        pollfd reported{reports_.native_handle(), POLLIN, 0};
+                        if (::poll(&reported, 1, 0) == 0) return await(held);
+                        held();
+                      });
 }
 
 void GateWatch::stop() {

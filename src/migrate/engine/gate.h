@@ -34,6 +34,8 @@ class GateWatch {
   void stop();
 
  private:
+  void await(std::function<void()> held);
+
   boost::asio::posix::stream_descriptor reports_;
 };
 

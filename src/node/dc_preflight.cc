@@ -1,0 +1,153 @@
+// Before anything is stopped: what the source says of a task, whether this node could take it,
+// and the engine started ahead.
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <set>
+
+#include "base/log.h"
+#include "node/dc_part.h"
+
+namespace dvs {
+namespace {
+
+constexpr auto kBeginLimit = std::chrono::seconds(10);
+
+}  // namespace
+
+namespace {
+
+struct Mappings {
+  uint64_t resident_bytes = 0;
+  std::set<std::string> files;
+};
+
+// What a process has mapped, from /proc/PID/smaps_rollup and maps.
+void add_mappings(pid_t pid, Mappings& mappings) {
+  const std::string proc = "/proc/" + std::to_string(pid);
+  std::ifstream rollup(proc + "/smaps_rollup");
+  for (std::string line; std::getline(rollup, line);) {
+    if (line.compare(0, 4, "Rss:") == 0) {
+      mappings.resident_bytes += std::strtoull(line.c_str() + 4, nullptr, 10) * 1024;
+    }
+  }
+  std::ifstream maps(proc + "/maps");
+  for (std::string line; std::getline(maps, line);) {
+    const size_t path = line.find('/');
+    const bool deleted = line.find(" (deleted)") != std::string::npos;
+    if (path != std::string::npos && !deleted) mappings.files.insert(line.substr(path));
+  }
+}
+
+}  // namespace
+
+Result<TaskDescription> DcPart::describe(uint32_t slot) {
+  const Task* task = task_of(slot);
+  if (task == nullptr || bound_.count(slot) == 0) {
+    return Error(Code::kNotFound, "the process of that endpoint is not on this node");
+  }
+  TaskDescription description;
+  description.task = task->id;
+  for (const auto& [bound_slot, bound] : bound_) {
+    if (bound.task != task->id) continue;
+    description.slots.push_back(bound_slot);
+    description.endpoints.push_back(region_.at(bound_slot).endpoint.load());
+  }
+  DVS_ASSIGN(auto threads, threads_of_cgroup(context_.cgroups.dir(cgroup_of(task->id))));
+  Mappings mappings;
+  for (const ThreadIds& ids : threads) {
+    description.threads.push_back(ids.dc_tid);
+    if (ids.host_tid != ids.host_pid) continue;
+    description.pids.push_back(ids.dc_pid);
+    add_mappings(ids.host_pid, mappings);
+  }
+  description.memory_bytes = mappings.resident_bytes;
+  description.files = Json::array();
+  for (const std::string& path : mappings.files) {
+    struct stat info {};
+    if (path.rfind("/run/dvs/", 0) == 0 || ::stat(path.c_str(), &info) != 0) continue;
+    description.files.push_back({{"path", path}, {"size", info.st_size}});
+  }
+  return description;
+}
+
+Status DcPart::check_arrival(const TaskDescription& description) {
+  if (context_.faults.fires(Fault::kPreflight)) {
+    return Error(Code::kUnsupported, "the preflight refused (injected)");
+  }
+  struct statvfs space {};
+  if (::statvfs(dir_.c_str(), &space) != 0) return errno_error("cannot stat " + dir_);
+  const uint64_t free_bytes = static_cast<uint64_t>(space.f_bavail) * space.f_frsize;
+  constexpr uint64_t kMargin = 4 << 20;
+  if (free_bytes < description.memory_bytes + kMargin) {
+    return Error(Code::kNoSpace,
+                 "the process needs " + std::to_string((description.memory_bytes + kMargin) >> 20) +
+                     " MiB in " + context_.config.run_dir + " of node " + context_.config.name +
+                     ", which has " + std::to_string(free_bytes >> 20) +
+                     " MiB free; make room there or enlarge that tmpfs");
+  }
+  const std::string proc = "/proc/" + std::to_string(container_->init_pid()) + "/root/proc/";
+  for (int thread : description.threads) {
+    if (::access((proc + std::to_string(thread)).c_str(), F_OK) == 0) {
+      return Error(Code::kConflict, "process id " + std::to_string(thread) + " is taken on node " +
+                                        context_.config.name);
+    }
+  }
+  for (const Json& file : description.files) {
+    DVS_ASSIGN(std::string path, json_get<std::string>(file, "path"));
+    DVS_ASSIGN(int64_t size, json_get<int64_t>(file, "size"));
+    struct stat info {};
+    if (::stat(path.c_str(), &info) != 0) {
+      return Error(Code::kNotFound, "the process has mapped " + path + ", which node " +
+                                        context_.config.name + " does not have; install it there");
+    }
+    if (info.st_size != size) {
+      return Error(Code::kConflict, path + " differs on node " + context_.config.name +
+                                        "; install the same version there");
+    }
+  }
+  return {};
+}
+
+namespace {
+
+// An id of a migration that has not begun; it becomes part of paths.
+bool is_plain_id(const std::string& id) {
+  return !id.empty() && id.size() < 64 && id.find_first_of("/.") == std::string::npos;
+}
+
+}  // namespace
+
+void DcPart::prepare_departure(const std::string& id, std::function<void()> ready) {
+  if (!is_plain_id(id)) return context_.later(std::move(ready));
+  context_.engine.prepare_dump(site(id), std::move(ready));
+  discard_unless_begun(id, "");
+}
+
+Status DcPart::prepare_arrival(const std::string& id, const std::string& task,
+                               std::function<void()> ready) {
+  if (!is_plain_id(id) || !is_plain_id(task)) return Error(Code::kInvalid, "a bad id");
+  DVS_TRY(context_.cgroups.create(cgroup_of(task)));
+  context_.engine.prepare_restore({site(id), {context_.cgroups.procs_file(cgroup_of(task))}},
+                                  std::move(ready));
+  discard_unless_begun(id, task);
+  return {};
+}
+
+void DcPart::discard_unless_begun(const std::string& id, const std::string& task) {
+  auto timer = std::make_shared<boost::asio::steady_timer>(context_.executor, kBeginLimit);
+  timer->async_wait([weak = weak_from_this(), timer, id, task](const boost::system::error_code&) {
+    auto self = weak.lock();
+    if (self == nullptr || self->context_.cluster.migration(id) != nullptr) return;
+    self->context_.engine.discard(self->site(id));
+    if (task.empty() || self->tasks_.count(task) != 0) return;
+    self->context_.cgroups.kill(
+        self->context_.executor, self->cgroup_of(task), [self, task](Result<bool>) {
+          log::if_failed(self->context_.cgroups.remove(self->cgroup_of(task)));
+        });
+  });
+}
+
+}  // namespace dvs
