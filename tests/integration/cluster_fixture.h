@@ -88,6 +88,8 @@ class ClusterTest : public testing::Test {
   // Waits until a dvsd other than `before` answers there.
   void await_dvsd(const std::string& node, pid_t before);
   void restart_dvsd(const std::string& node);
+  // Waits until all nodes have links to each other.
+  static void await_links();
   // A path on the node, as seen from here.
   std::string path_on(const std::string& node, const std::string& path);
 

@@ -1,0 +1,75 @@
+// dvsd ends and is started again: processes, their messages and their logs outlive it.
+#include <signal.h>
+#include <spdlog/fmt/fmt.h>
+
+#include "base/file.h"
+#include "cluster_fixture.h"
+
+namespace dvs::integration {
+namespace {
+
+class Restart : public ClusterTest {};
+
+TEST_F(Restart, LocalIpcNeverStops) {
+  make_dc("lab");
+  const Process server = run("lab", "n1", 5, {"echo_server"});
+  const Process client = run("lab", "n1", {"client", "5", "1", "0", "200"});
+  ASSERT_TRUE(wait_log(client, "going"));
+  const std::string file = log_file(client);
+  ASSERT_NE(file, "");
+  const pid_t dvsd = node("n1").dvsd_pid;
+  ASSERT_EQ(::kill(dvsd, SIGSTOP), 0);
+  const size_t before = read_file(file)->size();
+  EXPECT_TRUE(eventually([&] {
+    return read_file(file)->find("\nat ", before + 40) != std::string::npos;
+  })) << "no progress while dvsd is away";
+  ASSERT_EQ(::kill(dvsd, SIGKILL), 0);
+  await_dvsd("n1", dvsd);
+  EXPECT_EQ(place(server), std::make_pair(std::string("n1"), server.pid));
+  must_move(server, "n2");
+  EXPECT_GT(finish_client(client), 200);
+}
+
+TEST_F(Restart, EveryNodeInTurnUnderLoad) {
+  make_dc("lab");
+  const Process server = run("lab", "n1", 5, {"echo_server"});
+  std::vector<Process> clients;
+  for (const char* node : {"n1", "n2", "n3"}) {
+    clients.push_back(run("lab", node, {"client", "5", "1", "0", "500"}));
+  }
+  for (const Process& client : clients) ASSERT_TRUE(wait_log(client, "going"));
+  for (const char* node : {"n1", "n2", "n3"}) restart_dvsd(node);
+  EXPECT_EQ(processes("lab").size(), 4u);
+  for (const Process& client : clients) EXPECT_GT(finish_client(client), 20);
+  must_move(server, "n3");
+  expect_serves(server, "n1");
+}
+
+// Both nodes of a request that was taken and not answered.
+TEST_F(Restart, ARequestInFlightIsAnsweredOnce) {
+  make_dc("lab");
+  const Process server = run("lab", "n1", 5, {"slow_server"});
+  const Process asker = run("lab", "n2", {"asker", "5", "21"});
+  ASSERT_TRUE(wait_log(server, "took 21"));
+  restart_dvsd("n1");
+  restart_dvsd("n2");
+  run("lab", "n3", {"sender", "5", "3", "0"});
+  EXPECT_TRUE(wait_log(asker, "answer 0 43\n"));
+  EXPECT_TRUE(wait_log(asker, "then -61\n"));
+}
+
+TEST_F(Restart, WhatAProcessWroteMeanwhileIsInItsLog) {
+  make_dc("lab");
+  const Process spinner = run("lab", "n2", {"spinner"});
+  ASSERT_TRUE(wait_log(spinner, "tick 5 "));
+  restart_dvsd("n2");
+  const std::string text = log(spinner);
+  for (int tick = 1; tick <= 6; ++tick) {
+    EXPECT_NE(text.find(fmt::format("tick {} ", tick)), std::string::npos) << tick;
+  }
+  must_move(spinner, "n1");
+  EXPECT_EQ(log(spinner).compare(0, text.size(), text), 0) << "the log changed";
+}
+
+}  // namespace
+}  // namespace dvs::integration
