@@ -22,9 +22,7 @@ class ClusterCliTest : public CliTest {
   ~ClusterCliTest() override {
     if (::geteuid() == 0) dvs({"down"});
   }
-  void SetUp() override {
-    ASSERT_EQ(::geteuid(), 0u) << "needs root";
-  }
+  void SetUp() override { ASSERT_EQ(::geteuid(), 0u) << "needs root"; }
 };
 
 TEST_F(ClusterCliTest, GoesUpGrowsAndGoesDown) {

@@ -6,8 +6,8 @@
  * the library holds nothing but that mapping: no descriptor, no socket, no lock. So a process can
  * be moved to another node at any moment without its help, also in the middle of any call.
  *
- * Every call returns 0, or an endpoint where it says so, or a negative error. Endpoints of system tasks
- * may be negative, down to -35: test with DVK_IS_ERROR(rc) where an endpoint can be the
+ * Every call returns 0, or an endpoint where it says so, or a negative error. Endpoints of system
+ * tasks may be negative, down to -35: test with DVK_IS_ERROR(rc) where an endpoint can be the
  * result, with rc < 0 elsewhere.
  *
  * Threads: every call may be made from any thread. A thread uses the endpoint bound to it
@@ -60,7 +60,7 @@ extern "C" {
  * generation when bound, so that an old client's endpoint is not taken for its successor's;
  * generation 0 of a user slot means "whoever holds it now". */
 #define _ENDPOINT_GENERATION_SIZE (NR_TASKS + SELF + 1)
-#define _ENDPOINT(g, p) ((g) * _ENDPOINT_GENERATION_SIZE + (p))
+#define _ENDPOINT(g, p) ((g)*_ENDPOINT_GENERATION_SIZE + (p))
 #define _ENDPOINT_G(e) (((e) + NR_TASKS) / _ENDPOINT_GENERATION_SIZE)
 #define _ENDPOINT_P(e) ((((e) + NR_TASKS) % _ENDPOINT_GENERATION_SIZE) - NR_TASKS)
 
@@ -70,51 +70,51 @@ extern "C" {
 #define DVK_IS_ERROR(rc) ((rc) < -NR_TASKS)
 
 #define OK 0
-#define EDVSPERM (-1)      /* not allowed, e.g. a vcopy from a process to itself */
-#define EDVSINTR (-4)      /* a signal handler ran */
-#define EDVSINVAL (-22)    /* an argument makes no sense */
-#define EDVSFAULT (-14)    /* an address of a vcopy is not mapped there */
+#define EDVSPERM (-1)   /* not allowed, e.g. a vcopy from a process to itself */
+#define EDVSINTR (-4)   /* a signal handler ran */
+#define EDVSINVAL (-22) /* an argument makes no sense */
+#define EDVSFAULT (-14) /* an address of a vcopy is not mapped there */
 #define EDVSNOSYS (-38)
 /* The POSIX-like codes above are in the range of task endpoints; calls that return endpoints never
  * give them. These are distinct from any endpoint: */
-#define EDVSAGAIN (-211)     /* would block, and TIMEOUT_NOWAIT was given */
-#define EDVSBUSY (-216)      /* another thread is in a call with this endpoint */
-#define EDVSTIMEDOUT (-61)   /* the deadline passed */
-#define EDVSNOTCONN (-64)    /* the peer's node cannot be reached */
-#define EDVSSHUTDOWN (-65)   /* the caller's endpoint was unbound by another */
-#define EDVSBADDEST (-55)    /* destination is the caller itself, or no possible endpoint */
-#define EDVSLOCKED (-101)    /* send to a process that waits for the caller to take its request */
+#define EDVSAGAIN (-211)   /* would block, and TIMEOUT_NOWAIT was given */
+#define EDVSBUSY (-216)    /* another thread is in a call with this endpoint */
+#define EDVSTIMEDOUT (-61) /* the deadline passed */
+#define EDVSNOTCONN (-64)  /* the peer's node cannot be reached */
+#define EDVSSHUTDOWN (-65) /* the caller's endpoint was unbound by another */
+#define EDVSBADDEST (-55)  /* destination is the caller itself, or no possible endpoint */
+#define EDVSLOCKED (-101)  /* send to a process that waits for the caller to take its request */
 #define EDVSBADCALL (-102)
 #define EDVSDEADSRCDST (-105)
-#define EDVSSRCDIED (-108)   /* the process waited for has gone */
-#define EDVSDSTDIED (-109)   /* no process (any more) at that endpoint */
+#define EDVSSRCDIED (-108) /* the process waited for has gone */
+#define EDVSDSTDIED (-109) /* no process (any more) at that endpoint */
 #define EDVSTRAPDENIED (-110)
 #define EDVSBADNODEID (-301)
-#define EDVSBADDCID (-302)   /* not the caller's DC */
+#define EDVSBADDCID (-302) /* not the caller's DC */
 #define EDVSDCNOTRUN (-303)
 #define EDVSBADPROC (-304)
-#define EDVSBADPID (-305)    /* no such process in this DC on this node */
-#define EDVSENDPOINT (-306)  /* number out of the table's range, or of an earlier generation */
+#define EDVSBADPID (-305)   /* no such process in this DC on this node */
+#define EDVSENDPOINT (-306) /* number out of the table's range, or of an earlier generation */
 #define EDVSNOPROXY (-307)
-#define EDVSRMTPROC (-308)   /* the process is not on this node */
+#define EDVSRMTPROC (-308) /* the process is not on this node */
 #define EDVSLCLPROC (-309)
-#define EDVSNOTBIND (-310)   /* the caller has no endpoint */
-#define EDVSDVSINIT (-318)   /* not in a DC: no region, or one that makes no sense */
-#define EDVSNODCNODE (-319)  /* the node is not part of the DC */
+#define EDVSNOTBIND (-310)  /* the caller has no endpoint */
+#define EDVSDVSINIT (-318)  /* not in a DC: no region, or one that makes no sense */
+#define EDVSNODCNODE (-319) /* the node is not part of the DC */
 #define EDVSPROCRUN (-320)
-#define EDVSPROCSTS (-324)   /* the other party is not in the state this needs */
+#define EDVSPROCSTS (-324) /* the other party is not in the state this needs */
 #define EDVSONCOPY (-328)
 #define EDVSOVERRUN (-330)
-#define EDVSMIGRATE (-332)   /* a migration is under way, or none is */
+#define EDVSMIGRATE (-332) /* a migration is under way, or none is */
 #define EDVSPRIVILEGES (-335)
 #define EDVSBINDTYPE (-336)
-#define EDVSSLOTUSED (-337)  /* the endpoint is bound already */
+#define EDVSSLOTUSED (-337) /* the endpoint is bound already */
 #define EDVSBADRANGE (-338)
 #define EDVSBADVALUE (-339)
-#define EDVSRSCBUSY (-342)   /* dvsd does not answer, or all request slots are taken; try again */
+#define EDVSRSCBUSY (-342) /* dvsd does not answer, or all request slots are taken; try again */
 #define EDVSNAMESIZE (-343)
 #define EDVSALLOCMEM (-344)
-#define EDVSWOKENUP (-348)   /* dvk_wakeup() ended a receive */
+#define EDVSWOKENUP (-348) /* dvk_wakeup() ended a receive */
 
 /* ---- messages: 64 bytes, the original's member names --------------------------------------- */
 
@@ -123,25 +123,72 @@ extern "C" {
 #define SLOTS_BY_MSG 4
 #define MC_STRING (M3_STRING - sizeof(int))
 
-typedef struct { int m1i1, m1i2, m1i3; char *m1p1, *m1p2, *m1p3; } mess_1;
-typedef struct { int m2i1, m2i2, m2i3; long m2l1, m2l2; char *m2p1; } mess_2;
-typedef struct { int m3i1, m3i2; char *m3p1; char m3ca1[M3_STRING]; } mess_3;
-typedef struct { long m4l1, m4l2, m4l3, m4l4, m4l5; } mess_4;
-typedef struct { short m5c1, m5c2; int m5i1, m5i2; long m5l1, m5l2, m5l3; } mess_5;
-typedef struct { char m6ca1[sizeof(mess_3)]; } mess_6;
-typedef struct { int m7i1, m7i2, m7i3, m7i4; char *m7p1, *m7p2; } mess_7;
-typedef struct { int m8i1, m8i2; char *m8p1, *m8p2, *m8p3, *m8p4; } mess_8;
-typedef struct { int m9i1; long m9l1; struct timespec m9t1; } mess_9;
-typedef struct { int mAdst, mAnr, mAia[SLOTS_BY_MSG]; } mess_A;
-typedef struct { long mBnr; char mBmd5[MD5_SIZE]; } mess_B;
-typedef struct { int mCi1, mCi2, mCi3, mCi4; char mCca1[MC_STRING]; } mess_C;
+typedef struct {
+  int m1i1, m1i2, m1i3;
+  char *m1p1, *m1p2, *m1p3;
+} mess_1;
+typedef struct {
+  int m2i1, m2i2, m2i3;
+  long m2l1, m2l2;
+  char* m2p1;
+} mess_2;
+typedef struct {
+  int m3i1, m3i2;
+  char* m3p1;
+  char m3ca1[M3_STRING];
+} mess_3;
+typedef struct {
+  long m4l1, m4l2, m4l3, m4l4, m4l5;
+} mess_4;
+typedef struct {
+  short m5c1, m5c2;
+  int m5i1, m5i2;
+  long m5l1, m5l2, m5l3;
+} mess_5;
+typedef struct {
+  char m6ca1[sizeof(mess_3)];
+} mess_6;
+typedef struct {
+  int m7i1, m7i2, m7i3, m7i4;
+  char *m7p1, *m7p2;
+} mess_7;
+typedef struct {
+  int m8i1, m8i2;
+  char *m8p1, *m8p2, *m8p3, *m8p4;
+} mess_8;
+typedef struct {
+  int m9i1;
+  long m9l1;
+  struct timespec m9t1;
+} mess_9;
+typedef struct {
+  int mAdst, mAnr, mAia[SLOTS_BY_MSG];
+} mess_A;
+typedef struct {
+  long mBnr;
+  char mBmd5[MD5_SIZE];
+} mess_B;
+typedef struct {
+  int mCi1, mCi2, mCi3, mCi4;
+  char mCca1[MC_STRING];
+} mess_C;
 
 typedef struct {
   int m_source; /* endpoint of the sender, filled in by the receiver's DVK */
   int m_type;
   union {
-    mess_1 m_m1; mess_2 m_m2; mess_3 m_m3; mess_4 m_m4; mess_5 m_m5; mess_6 m_m6;
-    mess_7 m_m7; mess_8 m_m8; mess_9 m_m9; mess_A m_mA; mess_B m_mB; mess_C m_mC;
+    mess_1 m_m1;
+    mess_2 m_m2;
+    mess_3 m_m3;
+    mess_4 m_m4;
+    mess_5 m_m5;
+    mess_6 m_m6;
+    mess_7 m_m7;
+    mess_8 m_m8;
+    mess_9 m_m9;
+    mess_A m_mA;
+    mess_B m_mB;
+    mess_C m_mC;
     char m_raw[56];
   } m_u;
 } message;
@@ -219,22 +266,20 @@ enum { SELF_BIND = 0, LCL_BIND = 1, RMT_BIND = 2, BKUP_BIND = 3, REPLICA_BIND = 
  *   dvk_bind      the caller (its process's main thread's endpoint)
  *   dvk_tbind     the calling thread, an endpoint of its own
  *   dvk_lclbind   another process of the DC on this node, by its DC-wide pid
- *   dvk_rmtbind   tells this node that `ep` lives on `node`. The directory knows already where bound
- *                 endpoints are, so this is only needed to name one before it is bound; then
- *                 senders wait until it is.
- *   dvk_bkupbind  a local process as backup of a primary on `node`: it waits in its first call
- *                 until it becomes the primary (dvk_migr_start + dvk_migr_commit)
- *   dvk_replbind  a local replica: each node's processes reach their own
+ *   dvk_rmtbind   tells this node that `ep` lives on `node`. The directory knows already where
+ * bound endpoints are, so this is only needed to name one before it is bound; then senders wait
+ * until it is. dvk_bkupbind  a local process as backup of a primary on `node`: it waits in its
+ * first call until it becomes the primary (dvk_migr_start + dvk_migr_commit) dvk_replbind  a local
+ * replica: each node's processes reach their own
  *
  * EDVSBADDCID, EDVSENDPOINT (out of range), EDVSSLOTUSED, EDVSBADPID, EDVSBADNODEID,
  * EDVSNODCNODE, EDVSBINDTYPE, EDVSRSCBUSY. Binding the same endpoint to the same process again
  * returns it. */
-int dvk_bind_X(int kind, int dcid, int pid, int ep, int node, const char *name);
+int dvk_bind_X(int kind, int dcid, int pid, int ep, int node, const char* name);
 #define dvk_bind(dcid, ep) dvk_bind_X(SELF_BIND, dcid, PROC_NO_PID, ep, LOCALNODE, NULL)
 #define dvk_tbind(dcid, ep) dvk_bind_X(SELF_BIND, dcid, dvk_gettid(), ep, LOCALNODE, NULL)
 #define dvk_lclbind(dcid, pid, ep) dvk_bind_X(LCL_BIND, dcid, pid, ep, LOCALNODE, NULL)
-#define dvk_rmtbind(dcid, name, ep, node) \
-  dvk_bind_X(RMT_BIND, dcid, PROC_NO_PID, ep, node, name)
+#define dvk_rmtbind(dcid, name, ep, node) dvk_bind_X(RMT_BIND, dcid, PROC_NO_PID, ep, node, name)
 #define dvk_bkupbind(dcid, pid, ep, node) dvk_bind_X(BKUP_BIND, dcid, pid, ep, node, NULL)
 #define dvk_replbind(dcid, pid, ep) dvk_bind_X(REPLICA_BIND, dcid, pid, ep, LOCALNODE, NULL)
 int dvk_gettid(void);
@@ -262,29 +307,29 @@ int dvk_wait4bindep_X(int what, int ep, long timeout_ms);
  * exception: EDVSTIMEDOUT while the peer's node is unreachable leaves it unknown.
  * EDVSNOTBIND, EDVSBADDEST, EDVSENDPOINT, EDVSDSTDIED, EDVSLOCKED, EDVSTIMEDOUT, EDVSAGAIN,
  * EDVSNOTCONN (the peer's node died). */
-int dvk_send_T(int dst, message *m, long timeout_ms);
+int dvk_send_T(int dst, message* m, long timeout_ms);
 #define dvk_send(dst, m) dvk_send_T(dst, m, TIMEOUT_FOREVER)
 
 /* Receives from `src` or ANY; m->m_source tells from whom. Notifications come first, then
  * senders in turn (nobody is passed over twice). EDVSNOTBIND, EDVSENDPOINT, EDVSSRCDIED (src is
  * not bound), EDVSWOKENUP, EDVSTIMEDOUT, EDVSAGAIN. */
-int dvk_receive_T(int src, message *m, long timeout_ms);
+int dvk_receive_T(int src, message* m, long timeout_ms);
 #define dvk_receive(src, m) dvk_receive_T(src, m, TIMEOUT_FOREVER)
 
 /* A request and its answer in one step; the answer is the next dvk_reply or dvk_send of `ep` to
  * the caller after it took the request, and replaces *m. One deadline covers both halves.
  * Errors of send, and EDVSSRCDIED: it took the request and died. */
-int dvk_sendrec_T(int ep, message *m, long timeout_ms);
+int dvk_sendrec_T(int ep, message* m, long timeout_ms);
 #define dvk_sendrec(ep, m) dvk_sendrec_T(ep, m, TIMEOUT_FOREVER)
 
 /* As receive from ANY, without notifications: the server side of sendrec. */
-int dvk_rcvrqst_T(message *m, long timeout_ms);
+int dvk_rcvrqst_T(message* m, long timeout_ms);
 #define dvk_rcvrqst(m) dvk_rcvrqst_T(m, TIMEOUT_FOREVER)
 
 /* Answers a request that the caller took and did not yet answer. Does not wait for the client,
- * unless the client is just being migrated. EDVSPROCSTS: the client does not wait for an answer of the
- * caller (it timed out). */
-int dvk_reply_T(int dst, message *m, long timeout_ms);
+ * unless the client is just being migrated. EDVSPROCSTS: the client does not wait for an answer of
+ * the caller (it timed out). */
+int dvk_reply_T(int dst, message* m, long timeout_ms);
 #define dvk_reply(dst, m) dvk_reply_T(dst, m, TIMEOUT_FOREVER)
 
 /* A notification: one bit per source, kept until received; a second one before that is merged
@@ -299,7 +344,7 @@ int dvk_notify_X(int src_nr, int dst, long value, long timeout_ms);
  * DC. A party other than the caller must be waiting in receive or sendrec (EDVSPROCSTS) on the
  * caller's node or its own. bytes <= the DC's limit (EDVSBADRANGE). EDVSFAULT: an address is not
  * mapped; what was copied before it stays. Copies that a migration interrupts are repeated. */
-int dvk_vcopy_T(int src_ep, const void *src, int dst_ep, void *dst, size_t bytes, long timeout_ms);
+int dvk_vcopy_T(int src_ep, const void* src, int dst_ep, void* dst, size_t bytes, long timeout_ms);
 #define dvk_vcopy(src_ep, src, dst_ep, dst, bytes) \
   dvk_vcopy_T(src_ep, src, dst_ep, dst, bytes, TIMEOUT_MOLCALL)
 
@@ -308,13 +353,13 @@ int dvk_wakeup(int dcid, int ep);
 
 /* ---- migration ---------------------------------------------------------------------------- */
 
-/* The three steps by hand, for management programs that move a process with a tool of their own, and
- * for fail-over to a backup. `dvs migrate` does all of it and moves the process too.
- * START: the endpoint's communication stops, DC-wide. COMMIT: it goes on at `new_node`, as the
- * process `pid` there (PROC_NO_PID: the backup or the process bound there). ROLLBACK: it
- * goes on where it was. Each may be repeated. EDVSMIGRATE (COMMIT or ROLLBACK without START),
- * EDVSENDPOINT, EDVSNODCNODE, EDVSRSCBUSY (directory out of reach). START of an endpoint that is
- * not bound: OK, nothing changes. */
+/* The three steps by hand, for management programs that move a process with a tool of their own,
+ * and for fail-over to a backup. `dvs migrate` does all of it and moves the process too. START: the
+ * endpoint's communication stops, DC-wide. COMMIT: it goes on at `new_node`, as the process `pid`
+ * there (PROC_NO_PID: the backup or the process bound there). ROLLBACK: it goes on where it was.
+ * Each may be repeated. EDVSMIGRATE (COMMIT or ROLLBACK without START), EDVSENDPOINT, EDVSNODCNODE,
+ * EDVSRSCBUSY (directory out of reach). START of an endpoint that is not bound: OK, nothing
+ * changes. */
 enum { MIGR_START = 0, MIGR_COMMIT = 1, MIGR_ROLLBACK = 2 };
 int dvk_migrate_X(int op, int pid, int dcid, int ep, int new_node);
 #define dvk_migr_start(dcid, ep) dvk_migrate_X(MIGR_START, PROC_NO_PID, dcid, ep, PROC_NO_PID)
@@ -373,12 +418,12 @@ typedef struct proc_usr {
   char p_name[MAXPROCNAME];
 } proc_usr_t;
 
-int dvk_getdvsinfo(dvs_usr_t *info);               /* returns this node's id */
-int dvk_getdcinfo(int dcid, dc_usr_t *info);       /* dcid -1: the caller's */
-int dvk_getnodeinfo(int node, node_usr_t *info);   /* EDVSBADNODEID */
-int dvk_getprocinfo(int dcid, int p_nr, proc_usr_t *info); /* EDVSBADDCID, EDVSENDPOINT */
-int dvk_getproxyinfo(int node, node_usr_t *sender, node_usr_t *receiver); /* the link to a node */
-int dvk_getep(int pid);                            /* endpoint of a local process; EDVSNOTBIND */
+int dvk_getdvsinfo(dvs_usr_t* info);                       /* returns this node's id */
+int dvk_getdcinfo(int dcid, dc_usr_t* info);               /* dcid -1: the caller's */
+int dvk_getnodeinfo(int node, node_usr_t* info);           /* EDVSBADNODEID */
+int dvk_getprocinfo(int dcid, int p_nr, proc_usr_t* info); /* EDVSBADDCID, EDVSENDPOINT */
+int dvk_getproxyinfo(int node, node_usr_t* sender, node_usr_t* receiver); /* the link to a node */
+int dvk_getep(int pid); /* endpoint of a local process; EDVSNOTBIND */
 
 #ifdef __cplusplus
 } /* extern "C" */

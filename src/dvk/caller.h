@@ -36,8 +36,8 @@ class Caller {
   // Sleeps outside, comes back through the gate. Looks again in any case; kOver at the deadline.
   enum class Woken { kLookAgain, kOver };
   Woken sleep_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline);
-  // The same on a peer's event: not for long at a time. If this process is moved meanwhile, the peer's
-  // count at the target has nothing to do with what was prepared.
+  // The same on a peer's event: not for long at a time. If this process is moved meanwhile, the
+  // peer's count at the target has nothing to do with what was prepared.
   Woken nap_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline);
   bool still_bound() const;
 
@@ -56,10 +56,10 @@ class Caller {
   bool is_done(uint64_t number, int& rc) const;
 
   void open_rx(RxMode mode, uint32_t filter);
-  bool close_rx();                    // false: a message is coming or has come
+  bool close_rx();  // false: a message is coming or has come
   bool close_rx_or_take(message& m);
   bool something_for(RxMode mode, uint32_t filter) const;
-  OpKind take_rx(message& m);         // REQUIRES: full or being filled
+  OpKind take_rx(message& m);  // REQUIRES: full or being filled
   bool look(RxMode mode, uint32_t filter, message& m);
   bool look_at_notifications(uint32_t filter, message& m);
   bool look_at_senders(uint32_t filter, message& m);

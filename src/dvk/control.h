@@ -1,7 +1,7 @@
 // Requests of an application to this node's dvsd (bind, unbind, migration steps), through the
-// control slots of the region: no socket, so nothing to re-open after a move. The requester sleeps on
-// its slot; dvsd answers there. If the requester dies, dvsd frees the slot; if dvsd dies,
-// its successor answers.
+// control slots of the region: no socket, so nothing to re-open after a move. The requester sleeps
+// on its slot; dvsd answers there. If the requester dies, dvsd frees the slot; if dvsd dies, its
+// successor answers.
 #pragma once
 
 #include "dvk/region.h"

@@ -1,12 +1,13 @@
-// The region: one DC's descriptors on one node, in shared memory (a file on tmpfs, mapped MAP_SHARED
-// by every process of the DC and by dvsd). This header is the whole layout.
+// The region: one DC's descriptors on one node, in shared memory (a file on tmpfs, mapped
+// MAP_SHARED by every process of the DC and by dvsd). This header is the whole layout.
 //
 // Who writes what:
 //   header, node table        dvsd
 //   Descriptor identity       dvsd
-//   Descriptor rx, tx         by compare-and-swap along the transitions below, by the owner (the thread
-//                             bound to the endpoint), by a peer in the same region, or by dvsd for peers
-//                             on other nodes
+//   Descriptor rx, tx         by compare-and-swap along the transitions below, by the owner (the
+//   thread
+//                             bound to the endpoint), by a peer in the same region, or by dvsd for
+//                             peers on other nodes
 //   sender/notify bit sets    anybody sets a bit; the owner of the set clears it
 //
 // Nobody holds a lock. A process may die (or be frozen for ever) between any two stores; what it
@@ -26,9 +27,9 @@
 //
 // Rendezvous. A sender first tries to push: it claims the receiver's rx, writes the message and
 // publishes kFull. Otherwise it posts: the message stays in its own tx and its bit is set in the
-// receiver's sender set; the receiver pulls it. The receiver announces kWaiting and THEN looks at its
-// sender set; a sender posts and THEN looks at rx: with sequentially consistent accesses one of the
-// two sees the other, so no wake-up is lost.
+// receiver's sender set; the receiver pulls it. The receiver announces kWaiting and THEN looks at
+// its sender set; a sender posts and THEN looks at rx: with sequentially consistent accesses one of
+// the two sees the other, so no wake-up is lost.
 //
 // Mirrors. A descriptor whose process lives on another node is that process's proxy here: dvsd
 // writes its remote operation into the mirror's tx (and, for a sendrec, opens its rx for the
@@ -48,22 +49,29 @@ namespace dvs::dvk {
 constexpr uint64_t kRegionMagic = 0x314e4f4947455244;  // "DREGION1"
 constexpr uint32_t kRegionVersion = 1;
 constexpr uint32_t kMaxSlots = 16384;
-constexpr uint32_t kRegionNodes = 256;   // nodes a region can name
-constexpr uint32_t kControlSlots = 64;   // concurrent requests to dvsd
-constexpr uint32_t kAnySlot = 0xffff;    // filter: from anybody
+constexpr uint32_t kRegionNodes = 256;  // nodes a region can name
+constexpr uint32_t kControlSlots = 64;  // concurrent requests to dvsd
+constexpr uint32_t kAnySlot = 0xffff;   // filter: from anybody
 
 // How this node sees an endpoint. Values are in shared memory: never renumber.
 enum class Kind : uint32_t { kFree = 0, kLocal = 1, kRemote = 2, kBackup = 3, kReplica = 4 };
 
 // Descriptor::flags
-constexpr uint32_t kMigrating = 1u << 0;   // START seen, no outcome yet: the gate is closed
-constexpr uint32_t kWokenUp = 1u << 1;     // dvk_wakeup() while not receiving
+constexpr uint32_t kMigrating = 1u << 0;  // START seen, no outcome yet: the gate is closed
+constexpr uint32_t kWokenUp = 1u << 1;    // dvk_wakeup() while not receiving
 
 enum class TxPhase : uint8_t { kIdle = 0, kPosted = 1, kTaken = 2, kDone = 3, kCancel = 4 };
 enum class RxPhase : uint8_t { kIdle = 0, kWaiting = 1, kParked = 2, kFilling = 3, kFull = 4 };
 
 // What an operation is. On the wire too: never renumber.
-enum class OpKind : uint8_t { kNone = 0, kSend = 1, kSendRec = 2, kNotify = 3, kVcopy = 4, kReply = 5 };
+enum class OpKind : uint8_t {
+  kNone = 0,
+  kSend = 1,
+  kSendRec = 2,
+  kNotify = 3,
+  kVcopy = 4,
+  kReply = 5
+};
 
 // What a waiting receiver accepts.
 enum class RxMode : uint8_t {
@@ -75,8 +83,8 @@ enum class RxMode : uint8_t {
 // The word Descriptor::tx: phase, result, number of the operation.
 struct TxWord {
   TxPhase phase = TxPhase::kIdle;
-  int rc = 0;          // -2047 .. 2047
-  uint64_t number = 0; // 48 bits
+  int rc = 0;           // -2047 .. 2047
+  uint64_t number = 0;  // 48 bits
 
   uint64_t pack() const {
     return static_cast<uint64_t>(phase) | (static_cast<uint64_t>(rc + 2048) & 0xfff) << 4 |
@@ -202,7 +210,7 @@ struct alignas(64) ControlSlot {
   Atomic<uint32_t> phase;  // ControlPhase; also the futex the requester sleeps on
   Atomic<int32_t> tid;     // who claimed it (DC-wide), so that a dead one's can be freed
   Atomic<uint32_t> op;
-  Atomic<int32_t> command;   // bind kind / migration operation
+  Atomic<int32_t> command;  // bind kind / migration operation
   Atomic<int32_t> pid;
   Atomic<int32_t> endpoint;
   Atomic<int32_t> node;
@@ -214,8 +222,8 @@ struct alignas(64) ControlSlot {
 struct NodeEntry {
   Atomic<uint32_t> state;  // 0 unknown, 1 in the DC and down, 2 in the DC and up
   char name[16];
-  Atomic<uint64_t> sent, received;                  // frames, for dvk_getnodeinfo
-  Atomic<int64_t> sent_at_ns, received_at_ns;       // CLOCK_REALTIME
+  Atomic<uint64_t> sent, received;             // frames, for dvk_getnodeinfo
+  Atomic<int64_t> sent_at_ns, received_at_ns;  // CLOCK_REALTIME
 };
 
 struct alignas(64) RegionHeader {
@@ -223,18 +231,18 @@ struct alignas(64) RegionHeader {
   uint32_t version;
   uint32_t size_of_descriptor;
   uint64_t total_size;
-  uint32_t slots;        // tasks + processes
-  uint32_t tasks;        // slots with negative process numbers
-  uint32_t sysprocs;     // slots below this index are servers, without generations
+  uint32_t slots;     // tasks + processes
+  uint32_t tasks;     // slots with negative process numbers
+  uint32_t sysprocs;  // slots below this index are servers, without generations
   int32_t dcid;
   uint32_t local_node;
-  uint32_t max_copy_bytes;   // limit of one vcopy
-  uint32_t copy_chunk;       // window of a remote vcopy
+  uint32_t max_copy_bytes;  // limit of one vcopy
+  uint32_t copy_chunk;      // window of a remote vcopy
   char dc_name[16];
   char cluster[32];
 
-  alignas(64) Atomic<uint32_t> doorbell;   // futex: dvsd has something to look at
-  alignas(64) Atomic<uint32_t> bind_event; // futex: some endpoint appeared or went
+  alignas(64) Atomic<uint32_t> doorbell;    // futex: dvsd has something to look at
+  alignas(64) Atomic<uint32_t> bind_event;  // futex: some endpoint appeared or went
   NodeEntry nodes[kRegionNodes];
   ControlSlot control[kControlSlots];
 };

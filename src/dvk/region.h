@@ -14,8 +14,8 @@ namespace dvs::dvk {
 // Where a process of a DC finds its region: the same path on every node.
 constexpr const char* kRegionPath = "/run/dvs/dc/region";
 
-// A set of slots in shared memory: 64 bits a word, with a summary bit per word so that an almost empty
-// set is searched quickly. Any party may set and clear bits at any time; a crash between two
+// A set of slots in shared memory: 64 bits a word, with a summary bit per word so that an almost
+// empty set is searched quickly. Any party may set and clear bits at any time; a crash between two
 // stores leaves at worst a bit that its word shows and the summary does not, and dvsd's
 // repair() mends that.
 class SlotSet {

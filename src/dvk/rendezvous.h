@@ -35,8 +35,8 @@ inline bool is_elsewhere(Kind kind) { return kind == Kind::kRemote || kind == Ki
 bool try_push(const Region& region, uint32_t source, uint32_t target, OpKind kind, const message& m,
               uint64_t number);
 
-// Gives the answer `m` to the process in slot `target` for its request `number`, on behalf of a peer
-// elsewhere: also to one that is parked. For dvsd. False: it does not wait for that; nothing
+// Gives the answer `m` to the process in slot `target` for its request `number`, on behalf of a
+// peer elsewhere: also to one that is parked. For dvsd. False: it does not wait for that; nothing
 // happened.
 bool deliver_answer(const Region& region, uint32_t target, uint64_t number, const message& m);
 

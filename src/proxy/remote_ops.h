@@ -1,20 +1,21 @@
 // M3-IPC across nodes for one DC on one node: carries local processes' operations to their peers'
-// nodes and acts for remote processes here, through their mirrors (dvk/layout.h). A state machine: no
-// I/O, no clock, no threads; what it knows is in the region, so a restarted dvsd goes on where
+// nodes and acts for remote processes here, through their mirrors (dvk/layout.h). A state machine:
+// no I/O, no clock, no threads; what it knows is in the region, so a restarted dvsd goes on where
 // its predecessor was killed.
 //
-// Exactly once. An operation stays in its owner's descriptor, at the owner's node, until it has a result.
-// That node alone drives it: it sends kRequest when the operation is posted and AGAIN whenever
-// the answer may have been lost: the link came back, dvsd restarted, the peer or the owner moved.
-// The peer's node recognises it by incarnation and number: the first time it is booked in the
-// owner's mirror, later it is answered from there. What was taken on one node and asked for on
+// Exactly once. An operation stays in its owner's descriptor, at the owner's node, until it has a
+// result. That node alone drives it: it sends kRequest when the operation is posted and AGAIN
+// whenever the answer may have been lost: the link came back, dvsd restarted, the peer or the owner
+// moved. The peer's node recognises it by incarnation and number: the first time it is booked in
+// the owner's mirror, later it is answered from there. What was taken on one node and asked for on
 // another is known through the capsule (dvk/capsule.h). A request names the epoch of the peer's
 // location that its sender believes in; one with an old epoch is not booked, so a late
 // duplicate can do nothing.
 //
 // dvsd never pushes a remote request into its receiver: it books and announces it, and the
 // receiver takes it with one compare-and-swap. So there is no moment at which the death of dvsd
-// leaves it unknown whether it was taken. (Answers are pushed: a repeated one finds nobody waiting.)
+// leaves it unknown whether it was taken. (Answers are pushed: a repeated one finds nobody
+// waiting.)
 #pragma once
 
 #include <cstdint>
@@ -111,13 +112,13 @@ class RemoteOps {
   const dvk::Region& region_;
   const NodeId self_;
   Env& env_;
-  std::map<uint32_t, Copy> copies_;            // by requester
+  std::map<uint32_t, Copy> copies_;  // by requester
   uint32_t copy_steps_ = 0;
   struct CopyHome {
     uint64_t incarnation = 0;
     uint32_t epoch = 0;
   };
-  std::map<uint32_t, CopyHome> copy_homes_;    // newest place known of remote requesters
+  std::map<uint32_t, CopyHome> copy_homes_;  // newest place known of remote requesters
 };
 
 }  // namespace dvs

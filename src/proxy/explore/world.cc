@@ -83,7 +83,9 @@ Process& World::add_process(NodeId node, const std::vector<int>& endpoints) {
 
 void World::run_in(Process& process, int endpoint, std::function<void()> body) {
   for (Process::Thread& thread : process.threads) {
-    if (thread.slot == slot(endpoint)) thread.fiber = std::make_unique<Fiber>(std::move(body));
+    if (thread.slot != slot(endpoint)) continue;
+    thread.fiber = std::make_unique<Fiber>(std::move(body));
+    return;
   }
 }
 
