@@ -143,6 +143,8 @@ void DcPart::discard_unless_begun(const std::string& id, const std::string& task
     if (self == nullptr || self->context_.cluster.migration(id) != nullptr) return;
     self->context_.engine.discard(self->site(id));
     if (task.empty() || self->tasks_.count(task) != 0) return;
+    // A later migration of it may have begun, and its process be in that cgroup, held.
+    if (self->context_.cluster.lock_of(self->record_.name, task).has_value()) return;
     self->context_.cgroups.kill(
         self->context_.executor, self->cgroup_of(task), [self, task](Result<bool>) {
           log::if_failed(self->context_.cgroups.remove(self->cgroup_of(task)));
