@@ -16,7 +16,11 @@
 namespace dvs::demo {
 namespace {
 
-constexpr long kPaceNs = 100'000;
+constexpr long kPaceNs = 150'000;
+// Shortly before it may go no further, the client slows down: on a slow machine the migration still
+// comes in mid-stream.
+constexpr int kBrakeRequests = 100;
+constexpr long kBrakeNs = 5'000'000;
 
 struct Seen {
   int answered = 0;
@@ -80,10 +84,12 @@ class Client {
   }
 
  private:
-  // A pause the client makes of its own will is no gap: the next one is counted from its end.
+  // Waiting for the harness is no gap: the next one is counted from its end.
   void wait_for_permission(int sequence) {
-    const bool paced = sequence > board_.pace_from.load() && board_.allowed.load() < kRequests;
-    if (paced) pause_ns(kPaceNs);
+    const int allowed = board_.allowed.load();
+    if (allowed < kRequests && sequence > board_.pace_from.load()) {
+      pause_ns(sequence > allowed - kBrakeRequests ? kBrakeNs : kPaceNs);
+    }
     if (sequence <= board_.allowed.load()) return;
     board_.held_ns.store(realtime_ns());
     while (sequence > board_.allowed.load()) pause_ns(kPaceNs);
