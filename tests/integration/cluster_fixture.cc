@@ -143,12 +143,19 @@ local::NodeInfo ClusterTest::node(const std::string& name) {
 
 // ---- the API ------------------------------------------------------------------------------------
 
+// One request, whose answer may not stay away for longer than this.
+Result<Json> ClusterTest::ask(const std::string& socket, const std::string& method,
+                              const std::string& target, const Json& body,
+                              const std::function<void(const Json&)>& on_event) {
+  auto answer = http_exchange({socket, method, target, body, on_event, 30s});
+  if (!answer.ok()) return answer.error();
+  if (auto error = answer->error()) return *error;
+  return answer->body;
+}
+
 Result<Json> ClusterTest::call(const std::string& method, const std::string& target,
                                const Json& body) {
-  const std::string socket = dir_ + "/nodes/" + via_ + "/dvsd.sock";
-  auto answer = http_call(socket, method, target, body);
-  if (!answer.ok()) return answer.error();
-  return answer->body;
+  return ask(dir_ + "/nodes/" + via_ + "/dvsd.sock", method, target, body);
 }
 
 void ClusterTest::make_dc(const std::string& name, const std::vector<std::string>& nodes) {
@@ -189,13 +196,13 @@ Migration ClusterTest::migrate(const Process& process, const std::string& target
                      {"endpoint", process.endpoint},
                      {"target", target},
                      {"timeout_ms", 20'000}};
-  auto end = http_call(dir_ + "/nodes/" + via_ + "/dvsd.sock", "POST", "/v1/migrations", body,
-                       [&](const Json& event) {
-                         const std::string phase = event.value("phase", "");
-                         if (on_phase && !phase.empty()) on_phase(phase);
-                       });
+  auto end = ask(dir_ + "/nodes/" + via_ + "/dvsd.sock", "POST", "/v1/migrations", body,
+                 [&](const Json& event) {
+                   const std::string phase = event.value("phase", "");
+                   if (on_phase && !phase.empty()) on_phase(phase);
+                 });
   if (!end.ok()) return end.error();
-  return json_get<Json>(end->body, "migration");
+  return json_get<Json>(*end, "migration");
 }
 
 void ClusterTest::must_move(const Process& process, const std::string& target) {
@@ -220,7 +227,7 @@ std::pair<std::string, int> ClusterTest::place(const Process& process) {
 
 void ClusterTest::arm(const std::string& at, const std::string& fault) {
   const std::string socket = dir_ + "/nodes/" + at + "/dvsd.sock";
-  ASSERT_OK(http_call(socket, "POST", "/v1/faults", {{"point", fault}}));
+  ASSERT_OK(ask(socket, "POST", "/v1/faults", {{"point", fault}}));
 }
 
 // ---- what programs say --------------------------------------------------------------------------
@@ -299,7 +306,7 @@ void ClusterTest::await_dvsd(const std::string& name, pid_t before) {
   const std::string socket = dir_ + "/nodes/" + name + "/dvsd.sock";
   const bool answers = eventually([&] {
     const pid_t now = node(name).dvsd_pid;
-    return now != 0 && now != before && http_call(socket, "GET", "/v1/node", nullptr).ok();
+    return now != 0 && now != before && ask(socket, "GET", "/v1/node", nullptr).ok();
   });
   ASSERT_TRUE(answers) << "dvsd of " << name << " did not come back";
   await_links();
@@ -307,9 +314,9 @@ void ClusterTest::await_dvsd(const std::string& name, pid_t before) {
 
 void ClusterTest::await_links() {
   const auto all_up = [](const local::NodeInfo& node) {
-    auto nodes = http_call(node.socket, "GET", "/v1/nodes", nullptr);
+    auto nodes = ask(node.socket, "GET", "/v1/nodes", nullptr);
     if (!nodes.ok()) return false;
-    const Json& list = nodes->body.at("nodes");
+    const Json& list = nodes->at("nodes");
     return std::all_of(list.begin(), list.end(), [](const Json& each) {
       return each.at("state") == "up" && each.at("link") != "down";
     });

@@ -46,6 +46,10 @@ class ClusterTest : public testing::Test {
   static std::string binary(const std::string& name);
   static local::NodeInfo node(const std::string& name);
 
+  static Result<Json> ask(const std::string& socket, const std::string& method,
+                          const std::string& target, const Json& body,
+                          const std::function<void(const Json&)>& on_event = {});
+
   // ---- the API, as the CLI uses it; asks `via_` ----
   Result<Json> call(const std::string& method, const std::string& target,
                     const Json& body = nullptr);
