@@ -253,7 +253,9 @@ void cancel_in_mirror(Descriptor& d) {
   d.rx.store(load_rx(d).with(RxPhase::kIdle).pack());
 }
 
+// A process here may take a posted operation as soon as tx says so.
 void restore_operations(Descriptor& d, const CapsuleEndpoint& e) {
+  d.notify_value.store(e.notify_value);
   // Its peer may be on this node and have got the operation already: then the mirror, not the
   // capsule, knows how far it has come. (Its owner is frozen, so the number cannot differ.)
   const TxWord known = load_tx(d);
@@ -270,7 +272,7 @@ void restore_operations(Descriptor& d, const CapsuleEndpoint& e) {
   d.tx_peer.store(e.tx_peer);
   d.rx_kind.store(e.rx_kind);
   d.rx_message.store(e.rx_message);
-  d.rx.store(e.rx.pack());
+  d.rx.store((e.rx.phase == RxPhase::kWaiting ? e.rx.with(RxPhase::kParked) : e.rx).pack());
   d.tx.store(e.tx.pack());
 }
 
@@ -286,6 +288,7 @@ void restore_notifications(const Region& region, const CapsuleEndpoint& e) {
   }
 }
 
+// Everything but the opening of its gate.
 void restore_endpoint(const Region& region, const CapsuleEndpoint& e, uint32_t self,
                       uint32_t epoch) {
   Descriptor& d = region.at(e.slot);
@@ -296,7 +299,6 @@ void restore_endpoint(const Region& region, const CapsuleEndpoint& e, uint32_t s
   d.inside.store(e.inside);
   d.busy.store(e.busy);
   d.next_sender.store(e.next_sender);
-  d.notify_value.store(e.notify_value);
   d.copy_source.store(e.copy_source);
   d.copy_target.store(e.copy_target);
   d.copy_source_addr.store(e.copy_source_addr);
@@ -308,7 +310,7 @@ void restore_endpoint(const Region& region, const CapsuleEndpoint& e, uint32_t s
   // Differs from what the restored threads and those here saw: they look again.
   d.event.store((std::max(d.event.load(), e.event) & ~1u) + 2);
   futex_wake_all(d.event);
-  d.flags.store(e.flags);
+  d.flags.store(e.flags | kMigrating);
   d.kind.store(static_cast<uint32_t>(Kind::kLocal));
 }
 
@@ -475,20 +477,20 @@ void commit_away(const Region& region, const std::vector<uint32_t>& slots, uint3
 }
 
 // Debts first: as soon as an endpoint counts as local, a client here that gives up decides by
-// itself what became of its request.
+// itself what became of its request. The gates last, when all endpoints are here.
 void commit_here(const Region& region, const Capsule& capsule, uint32_t self, uint32_t epoch) {
-  auto is_here = [&](const CapsuleEndpoint& e) {
+  auto is_open = [&](const CapsuleEndpoint& e) {
     const Descriptor& d = region.at(e.slot);
     return load_kind(d) == Kind::kLocal && d.incarnation.load() == e.incarnation &&
-           d.epoch.load() >= epoch;
+           d.epoch.load() >= epoch && !is_migrating(d);
   };
-  if (std::all_of(capsule.endpoints.begin(), capsule.endpoints.end(), is_here)) return;
+  if (std::all_of(capsule.endpoints.begin(), capsule.endpoints.end(), is_open)) return;
   for (const auto& peer : capsule.peers) introduce(region, peer);
   for (const auto& debt : capsule.debts) restore_debt(region, debt);
   for (const auto& endpoint : capsule.endpoints) {
-    if (!is_here(endpoint)) restore_endpoint(region, endpoint, self, epoch);
+    if (!is_open(endpoint)) restore_endpoint(region, endpoint, self, epoch);
   }
-  for (const auto& endpoint : capsule.endpoints) event_signal(region.at(endpoint.slot).event);
+  for (const auto& endpoint : capsule.endpoints) open_gate(region, endpoint.slot);
   event_signal(region.header().bind_event);
 }
 

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <climits>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -217,7 +218,7 @@ Result<Region> Region::anonymous(const RegionSpec& spec) {
 
 uint32_t Region::slot_of(int endpoint) const {
   if (endpoint == ANY || endpoint == NONE || endpoint == SELF) return slots_;
-  if (endpoint < -NR_TASKS) return slots_;
+  if (endpoint < -NR_TASKS || endpoint > INT_MAX - NR_TASKS) return slots_;
   const int number = _ENDPOINT_P(endpoint);
   const int64_t slot = int64_t{number} + tasks_;
   return slot >= 0 && slot < slots_ ? static_cast<uint32_t>(slot) : slots_;

@@ -71,6 +71,7 @@ class Conductor : private Cluster::Listener, private CoordinatorHost {
   void remove_dc(const std::string& name, bool force, Done<bool> done);
   void await_parts(const std::string& dc, int64_t until_ns, Done<bool> done);
   void await_no_parts(const std::string& dc, int64_t until_ns, Done<bool> done);
+  void await_nodes(const std::vector<std::string>& nodes, int64_t until_ns, Done<bool> done);
   Status check_nodes(const std::vector<std::string>& nodes) const;
   Result<std::pair<std::string, uint32_t>> locate(const std::string& dc, int endpoint) const;
 

@@ -397,24 +397,27 @@ Status DcPart::take_in(const MigrationRecord& record) {
   tasks_[task.id] = task;
   save_task(task);
   dvk::commit_here(region_, capsule, context_.id, committed_epoch(record));
+  // Known before they run: their first call may be a copy that dvsd has to carry out.
+  for (uint32_t slot : record.slots) watch_arrived(record, slot);
   return {};
 }
 
 void DcPart::settle_in(const MigrationRecord& record) {
   for (uint32_t slot : record.slots) {
-    const auto* entry = context_.cluster.endpoint(record_.name, slot);
-    if (entry == nullptr || slot >= region_.slots()) continue;
-    const auto thread = find_thread(entry->record.tid);
-    if (thread.has_value()) {
-      watch_process(slot, thread->first, thread->second);
-    } else {
-      bound_[slot].task = record.task;
-      context_.later([weak = weak_from_this(), slot] {
-        if (auto self = weak.lock()) self->process_died(slot);
-      });
-    }
-    ops_->on_place_changed(slot);
+    if (bound_.count(slot) == 0) watch_arrived(record, slot);
+    if (slot < region_.slots()) ops_->on_place_changed(slot);
   }
+}
+
+void DcPart::watch_arrived(const MigrationRecord& record, uint32_t slot) {
+  const auto* entry = context_.cluster.endpoint(record_.name, slot);
+  if (entry == nullptr || slot >= region_.slots()) return;
+  const auto thread = find_thread(entry->record.tid);
+  if (thread.has_value()) return watch_process(slot, thread->first, thread->second);
+  bound_[slot].task = record.task;
+  context_.later([weak = weak_from_this(), slot] {
+    if (auto self = weak.lock()) self->process_died(slot);
+  });
 }
 
 void DcPart::clean_up(const MigrationRecord& record, Done<bool> done) {

@@ -127,6 +127,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void bind_in_directory(EndpointRecord record, Done<int> done);
   void bind_local(const EndpointRecord& record, uint64_t incarnation);
   void watch_process(uint32_t slot, const std::string& task, const ThreadIds& ids);
+  void watch_arrived(const MigrationRecord& record, uint32_t slot);
   void await_death(uint32_t slot);
   void unwatch(uint32_t slot) { bound_.erase(slot); }
   void process_died(uint32_t slot);

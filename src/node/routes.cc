@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/clock.h"
 #include "node/conductor.h"
 
 namespace dvs {
@@ -130,10 +131,14 @@ void Conductor::post_dc(const HttpRequest& request, Reply reply) {
   record.name = *name;
   record.nodes = *nodes;
   record.endpoints = *endpoints;
-  create_dc(record, [this, reply, name = *name](Result<bool> created) {
-    const DcRecord* dc = cluster_.dc(name);
-    if (!created.ok()) return reply->fail(created.error());
-    reply->reply(dc != nullptr ? dc_json(*dc) : Json::object());
+  constexpr int64_t kNodesLimitNs = 1'000'000'000;
+  await_nodes(record.nodes, monotonic_ns() + kNodesLimitNs, [this, reply, record](Result<bool> up) {
+    if (!up.ok()) return reply->fail(up.error());
+    create_dc(record, [this, reply, name = record.name](Result<bool> created) {
+      const DcRecord* dc = cluster_.dc(name);
+      if (!created.ok()) return reply->fail(created.error());
+      reply->reply(dc != nullptr ? dc_json(*dc) : Json::object());
+    });
   });
 }
 

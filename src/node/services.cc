@@ -1,5 +1,6 @@
 // What other nodes ask of this one (through Rpc), and the changes of DCs that any node can make.
 #include <algorithm>
+#include <climits>
 #include <csignal>
 #include <set>
 
@@ -191,12 +192,26 @@ Status Conductor::check_nodes(const std::vector<std::string>& nodes) const {
   return {};
 }
 
+// A node that has just joined may be known as a member before it is known to be up.
+void Conductor::await_nodes(const std::vector<std::string>& nodes, int64_t until_ns,
+                            Done<bool> done) {
+  const Status fit = check_nodes(nodes);
+  if (fit.ok()) return done(true);
+  const bool may_come =
+      fit.error().code() == Code::kUnavailable || fit.error().code() == Code::kNotFound;
+  if (!may_come || monotonic_ns() > until_ns) return done(fit.error());
+  auto timer =
+      std::make_shared<boost::asio::steady_timer>(context_.executor, std::chrono::milliseconds(10));
+  timer->async_wait([this, timer, nodes, until_ns, done](const boost::system::error_code&) {
+    await_nodes(nodes, until_ns, done);
+  });
+}
+
 void Conductor::create_dc(const DcRecord& asked, Done<bool> done) {
   DcRecord record = asked;
   if (!is_name(record.name)) {
     return done(Error(Code::kInvalid, "a DC's name has 1 to 15 letters, digits, '-' or '_'"));
   }
-  if (Status fit = check_nodes(record.nodes); !fit.ok()) return done(fit.error());
   if (record.endpoints < 128 || record.endpoints > dvk::kMaxSlots) {
     return done(Error(Code::kInvalid,
                       "a DC has between 128 and " + std::to_string(dvk::kMaxSlots) + " endpoints"));
@@ -323,8 +338,9 @@ Result<std::pair<std::string, uint32_t>> Conductor::locate(const std::string& dc
                                                            int endpoint) const {
   const DcRecord* record = cluster_.dc(dc);
   if (record == nullptr) return Error(Code::kNotFound, "there is no DC " + dc);
-  const int64_t slot =
-      endpoint < -NR_TASKS ? int64_t{-1} : int64_t{_ENDPOINT_P(endpoint)} + record->tasks;
+  const int64_t slot = endpoint < -NR_TASKS || endpoint > INT_MAX - NR_TASKS
+                           ? int64_t{-1}
+                           : int64_t{_ENDPOINT_P(endpoint)} + record->tasks;
   if (slot < 0 || slot >= record->endpoints) {
     return Error(Code::kInvalid,
                  "endpoint " + std::to_string(endpoint) + " is out of range in DC " + dc);
