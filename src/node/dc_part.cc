@@ -154,7 +154,9 @@ void DcPart::start() {
   context_.engine.warm_up(site("warm-up"));
 }
 
-// The doorbell is a futex in the region: one thread sleeps on it and hands it to the event loop.
+// The doorbell is a futex in the region: one thread sleeps on it and hands it to the event loop. It
+// looks by itself now and then, as who rings may be killed before the wake, and as the word is the
+// DC's to spoil: neither may keep dvsd waiting.
 void DcPart::watch_doorbell() {
   doorbell_thread_ = std::thread([this] {
     auto& doorbell = region_.header().doorbell;
@@ -162,7 +164,7 @@ void DcPart::watch_doorbell() {
     while (!stopping_) {
       const uint32_t now = dvk::event_prepare(doorbell);
       if (now == seen) {
-        dvk::event_sleep(doorbell, seen, dvk::Deadline::never());
+        dvk::event_sleep(doorbell, seen, dvk::Deadline::after_ms(kDoorbellLookMs));
         continue;
       }
       seen = now;
@@ -250,6 +252,12 @@ void DcPart::place(uint32_t slot) {
     identity.node = entry->record.node;
     identity.kind = dvk::Kind::kRemote;
     identity.name = entry->record.name;
+    if (dvk::load_kind(d) == dvk::Kind::kBackup && d.incarnation.load() == entry->incarnation) {
+      const dvk::Identity backup = dvk::identity_of(region_, slot);
+      identity.kind = dvk::Kind::kBackup;
+      identity.pid = backup.pid;
+      identity.tid = backup.tid;
+    }
     dvk::bind(region_, slot, identity);
   }
   ops_->on_place_changed(slot);

@@ -125,8 +125,8 @@ void Conductor::keep_lease() {
   });
 }
 
-// The cluster took this node for dead and has forgotten its endpoints. It joins again; its
-// processes' endpoints come back under new incarnations, as far as they are still free.
+// The cluster took this node for dead and has forgotten its endpoints: who waited for them has been
+// told so. It joins again; its processes live on without endpoints until they bind again.
 void Conductor::lease_lost() {
   log::error("the lease was lost; joining again");
   context_.store.grant_lease(kLeaseTtl, [this](Result<int64_t> lease) {
