@@ -186,7 +186,6 @@ void RemoteOps::on_copy_result(const Operation& operation) {
 }
 
 // ---- the other node's side
-// ------------------------------------------------------------------------
 
 // The party of a copy step from another node. A step from a place its requester has left since is
 // refused: it may come late, when the requester has gone on. So is one of a requester that has

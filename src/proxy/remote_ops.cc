@@ -200,7 +200,6 @@ void RemoteOps::on_moved(const Operation& operation) {
 }
 
 // ---- the peer's side
-// ------------------------------------------------------------------------------
 
 void RemoteOps::answer(NodeId to, const Operation& request, OperationType type, int rc,
                        uint32_t epoch) {

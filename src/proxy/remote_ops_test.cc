@@ -156,7 +156,6 @@ TEST_P(DvsdKilledTest, AtAnyAccessToSharedMemory) {
     EXPECT_TRUE(world.run());
     conversation.expect_perfect(true);
     if (HasFailure()) return;
-    if (at == 0) accesses = std::min<uint64_t>(accesses, 100'000);
   }
   EXPECT_GT(accesses, 500u);
 }
@@ -211,8 +210,34 @@ INSTANTIATE_TEST_SUITE_P(All, MoveTest,
                                          Move{"ClientToAThirdNode", 0, 1, false, 2}),
                          [](const auto& param) { return param.param.name; });
 
+class DvsdKilledWhileMovingTest : public testing::TestWithParam<NodeId> {};
+
+// The server moves from node 1 to node 2 while its client on node 0 has a request there.
+TEST_P(DvsdKilledWhileMovingTest, AtAnyAccessToSharedMemory) {
+  uint64_t accesses = 1;
+  for (uint64_t at = 0; at < accesses; ++at) {
+    SCOPED_TRACE("killed at access " + std::to_string(at));
+    World world(quiet());
+    Conversation conversation(world, 0, 1);
+    world.on_frame = [&](uint64_t frame) {
+      if (frame == 3) world.start_migration(conversation.server, 2);
+    };
+    world.dvsd_dies_at = [&](NodeId node, uint64_t access) {
+      if (node != GetParam()) return false;
+      accesses = std::max(accesses, access);
+      return access == at;
+    };
+    EXPECT_TRUE(world.run());
+    conversation.expect_perfect(true);
+    EXPECT_EQ(conversation.server.node, 2);
+    if (HasFailure()) return;
+  }
+  EXPECT_GT(accesses, 500u);
+}
+
+INSTANTIATE_TEST_SUITE_P(OnAnyNode, DvsdKilledWhileMovingTest, testing::Values(0, 1, 2));
+
 // ---- time-outs
-// ------------------------------------------------------------------------------------
 
 TEST(RemoteOpsTest, ASendThatTimesOutIsNeverReceived) {
   World world(quiet());
@@ -289,7 +314,6 @@ TEST(RemoteOpsTest, AClientThatGaveUpGetsNoAnswer) {
 }
 
 // ---- ends
-// -----------------------------------------------------------------------------------------
 
 class DeathTest : public testing::TestWithParam<bool> {};
 
@@ -366,7 +390,6 @@ TEST(RemoteOpsTest, WhenANodeIsLostItsPeersAreTold) {
 }
 
 // ---- copies
-// ---------------------------------------------------------------------------------------
 
 struct Copying {
   const char* name;

@@ -13,7 +13,7 @@ Migration* World::start_migration(Process& process, NodeId target) {
   migration->process = &process;
   migration->source = process.node;
   migration->target = target;
-  migration->epoch = nodes_[process.node]->region.at(process.threads[0].slot).epoch.load() + 1;
+  migration->epoch = raw(nodes_[process.node]->region.at(process.threads[0].slot).epoch) + 1;
   process.migration = migration.get();
   log_.push_back({News::What::kStart, 0, {}, migration.get()});
   migrations_.push_back(std::move(migration));
@@ -75,7 +75,6 @@ void World::move_view(Process& process, const Node& to) {
 }
 
 // ---- the adversary
-// --------------------------------------------------------------------------------
 
 void World::migrate_somebody() {
   Process& process = *processes_[random(processes_.size())];

@@ -235,6 +235,11 @@ TEST_P(ExplorerTest, EveryHistoryEndsWell) {
   const auto begin = std::chrono::steady_clock::now();
   for (int i = 1; i <= seeds; ++i) {
     Options options = GetParam().options;
+    for (int* count :
+         {&options.link_losses, &options.restarts, &options.migrations, &options.kills}) {
+      *count *= env_number("DVS_EXPLORE_SCALE", 1);
+    }
+    options.adversity *= env_number("DVS_EXPLORE_SCALE", 1);
     options.seed = static_cast<uint64_t>(only != 0 ? only : i);
     const std::string failure = History(options).run();
     if (failure.empty()) continue;

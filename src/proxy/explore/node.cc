@@ -85,7 +85,6 @@ int World::Node::write_memory(uint32_t slot, uint64_t address, const char* from,
 const dvk::Region& World::region(NodeId node) const { return nodes_[node]->region; }
 
 // ---- words
-// ----------------------------------------------------------------------------------------
 
 std::string describe(const wire::Operation& operation) {
   static const char* const kNames[] = {"",          "request",    "ack",     "answer",

@@ -130,7 +130,6 @@ void World::unbind(uint32_t slot) {
 }
 
 // ---- links
-// ----------------------------------------------------------------------------------------
 
 bool World::link_is_up(NodeId a, NodeId b) const {
   return !nodes_[a]->lost && !nodes_[b]->lost && links_down_.count(pair_of(a, b)) == 0;
@@ -168,7 +167,6 @@ void World::lose_node(NodeId node) {
 }
 
 // ---- dvsd
-// -----------------------------------------------------------------------------------------
 
 void World::start_dvsd(Node& node) {
   node.ops = std::make_unique<RemoteOps>(node.region, node.id, node);
@@ -444,7 +442,6 @@ bool World::run_until(const std::function<bool()>& condition) {
 }  // namespace dvs::explore
 
 // ---- what the real libdvk does with the kernel
-// ------------------------------------------------------
 
 namespace dvs::dvk {
 

@@ -191,7 +191,7 @@ class World {
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<std::unique_ptr<Process>> processes_;
   std::vector<std::unique_ptr<Migration>> migrations_;
-  std::vector<News> log_;
+  std::deque<News> log_;  // fibers hold references
   std::map<std::pair<NodeId, NodeId>, std::deque<std::string>> frames_in_flight_;  // directed
   std::set<std::pair<NodeId, NodeId>> links_down_;                                 // ordered pairs
   Process* running_process_ = nullptr;
