@@ -14,6 +14,7 @@ namespace {
 
 // Each node gives out process ids of its own range, so that ids are unique in the DC.
 constexpr pid_t kPidsPerNode = 16384;
+constexpr int64_t kDoorbellLookMs = 100;
 
 // What to add to the initial time namespace's monotonic clock so that the DC's reads
 // CLOCK_REALTIME - origin. dvsd may itself live in a time namespace.
