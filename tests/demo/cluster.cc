@@ -94,19 +94,29 @@ Result<Process> Cluster::find(int endpoint) const {
 }
 
 Status Cluster::clear(const std::vector<int>& endpoints) const {
-  for (const int endpoint : endpoints) {
-    const auto is_free = [this, endpoint] {
+  const auto is_free = [&] {
+    bool gone = true;
+    for (const int endpoint : endpoints) {
       const auto found = find(endpoint);
-      if (!found.ok()) return found.error().code() == Code::kNotFound;
-      // Fails when it has ended meanwhile, or while its node restarts: both show in what is found.
+      if (!found.ok() && found.error().code() == Code::kNotFound) continue;
+      gone = false;
+      // Fails when it has ended meanwhile, or while its node restarts: looking again shows.
       (void)call(kAnyNode, "POST", endpoint_path(endpoint, "kill"), {{"signal", SIGKILL}});
-      return false;
-    };
-    if (!await(is_free, kLimit)) {
-      return Error(Code::kTimeout, "endpoint " + std::to_string(endpoint) + " cannot be freed");
     }
-  }
-  return {};
+    return gone && nothing_bound();
+  };
+  if (await(is_free, kLimit)) return {};
+  return Error(Code::kTimeout, "the processes of the run do not end");
+}
+
+// A process that has ended is not listed any more, a moment before its endpoint can be used again.
+bool Cluster::nothing_bound() const {
+  return std::all_of(sockets_.begin(), sockets_.end(), [this](const auto& entry) {
+    const auto answer = call(entry.first, "GET", "/v1/dcs");
+    const auto dcs = answer.ok() ? json_get<Json>(*answer, "dcs") : answer;
+    return dcs.ok() && std::all_of(dcs->begin(), dcs->end(),
+                                   [](const Json& dc) { return dc.value("bound", -1) == 0; });
+  });
 }
 
 bool Cluster::is_whole() const {

@@ -33,7 +33,7 @@ class Cluster {
                        const std::function<void(const Json&)>& on_event) const;
   // kNotFound: no process has this endpoint.
   Result<Process> find(int endpoint) const;
-  // SIGKILL to what runs at these endpoints, and waits until they are free.
+  // SIGKILL to what runs at these endpoints; waits until the DC is empty.
   Status clear(const std::vector<int>& endpoints) const;
   // Waits until every node answers, sees all others and has a link to each.
   Status await_whole() const;
@@ -45,6 +45,7 @@ class Cluster {
                     const Json& body = nullptr,
                     const std::function<void(const Json&)>& on_event = {}) const;
   bool is_whole() const;
+  bool nothing_bound() const;
 
   std::map<std::string, std::string> sockets_;  // by the node's name
   std::map<std::string, int> ids_;

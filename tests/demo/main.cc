@@ -3,6 +3,8 @@
 //
 // Two processes: the one that measures owns the cluster (which dies with it); the other waits for
 // it and for signals, and takes down what is left, whatever happened.
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,6 +16,7 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "base/unique_fd.h"
 #include "demo/report.h"
 #include "local/local_cluster.h"
 
@@ -125,6 +128,17 @@ int supervise(const Options& options) {
   return take_down(options, await_child(child));
 }
 
+// Only one demo at a time may use a directory: a second one would take the first one's cluster
+// down. The lock goes with the returned descriptor (and with this process) and leaves no file.
+Result<UniqueFd> lock(const std::string& dir) {
+  UniqueFd fd(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid()) return errno_error(dir);
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    return Error(Code::kConflict, "another demo runs in " + dir + "; see --dir");
+  }
+  return fd;
+}
+
 // The nodes' sockets need short paths; a deep checkout gets a directory in /tmp.
 Status choose_directories(Options& options) {
   constexpr size_t kLongest = 75;
@@ -163,5 +177,7 @@ int main(int argc, char** argv) {
   if (const auto chosen = dvs::demo::choose_directories(options); !chosen.ok()) {
     return dvs::demo::fail("cannot start", chosen.error());
   }
+  const auto locked = dvs::demo::lock(options.dir);
+  if (!locked.ok()) return dvs::demo::fail("cannot start", locked.error());
   return dvs::demo::supervise(options);
 }

@@ -76,7 +76,8 @@ Json run_json(const RunResult& run) {
           {"node_before", run.node_before},
           {"node_after", run.node_after},
           {"reason", run.reason},
-          {"wrong", run.wrong}};
+          {"wrong", run.wrong},
+          {"phases", run.phases}};
 }
 
 }  // namespace

@@ -94,6 +94,7 @@ class Run {
     const char* expected = plan_.failure == nullptr ? "committed" : "rolledback";
     const std::string state = record.value("state", "");
     result_.reason = record.value("reason", "");
+    result_.phases = record.value("phases", Json::object());
     result_.migration_ms = record.value("migration_ms", 0.0);
     result_.transfer_ms = record.value("transfer_ms", 0.0);
     result_.image_bytes = record.value("image_bytes", uint64_t{0});

@@ -50,6 +50,7 @@ struct RunPlan {
 struct RunResult {
   std::vector<std::string> wrong;  // what was not as it must be
   std::string reason;              // of the rollback, as DVS told it
+  Json phases = Json::object();    // of the migration, in milliseconds
   double migration_ms = 0;
   double transfer_ms = 0;
   uint64_t image_bytes = 0;
