@@ -136,9 +136,13 @@ TEST_F(EtcdStoreTest, HangingEtcdTimesOutAndWorksAfterwards) {
   store_ = std::move(*impatient);
   put("k", "w");
   etcd_->freeze();
-  EXPECT_EQ(txn({}, {Change::put("k", "x")}).error().code(), Code::kTimeout);
-  EXPECT_EQ(range("k").error().code(), Code::kTimeout);
+  const auto changed = txn({}, {Change::put("k", "x")});
+  const auto read = range("k");
   etcd_->thaw();
+  ASSERT_FALSE(changed.ok());
+  EXPECT_EQ(changed.error().code(), Code::kTimeout);
+  ASSERT_FALSE(read.ok());
+  EXPECT_EQ(read.error().code(), Code::kTimeout);
   const auto result = range("k");
   ASSERT_TRUE(result.ok()) << result.error().message();
 }

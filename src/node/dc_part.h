@@ -116,6 +116,8 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void watch_doorbell();
   void stop_doorbell();
   std::string cgroup_of(const std::string& task) const;
+  void try_run(RunRequest request, Done<Json> done);
+  void run_anywhere(RunRequest request, int attempt, Done<Json> done);
   void launched(const std::shared_ptr<Launch>& launch, Task task, uint32_t slot, Done<Json> done);
   void task_may_have_ended(const std::string& id);
   void forget_old_tasks();

@@ -28,7 +28,22 @@ std::string random_hex() {
 
 }  // namespace
 
+// Two nodes may choose the same free endpoint at the same moment: one of them chooses again.
 void DcPart::run(RunRequest request, Done<Json> done) {
+  if (request.endpoint.has_value()) return try_run(std::move(request), std::move(done));
+  run_anywhere(std::move(request), 0, std::move(done));
+}
+
+void DcPart::run_anywhere(RunRequest request, int attempt, Done<Json> done) {
+  constexpr int kAttempts = 20;
+  try_run(request, [self = shared_from_this(), request, attempt, done](Result<Json> started) {
+    const bool taken = !started.ok() && started.error().code() == Code::kConflict;
+    if (!taken || attempt == kAttempts) return done(std::move(started));
+    self->run_anywhere(request, attempt + 1, done);
+  });
+}
+
+void DcPart::try_run(RunRequest request, Done<Json> done) {
   std::optional<uint32_t> slot;
   if (request.endpoint.has_value()) {
     const uint32_t asked = region_.slot_of(*request.endpoint);

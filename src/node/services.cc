@@ -292,13 +292,27 @@ void Conductor::change_dc(const std::string& name,
     context_.store.txn(
         {Compare::exists_at(key, current->mod_revision)},
         {Change::put(key, dvs::to_json(*changed).dump())},
-        [this, name, done](Result<TxnResult> result) {
+        [this, name, nodes = changed->nodes, done](Result<TxnResult> result) {
           if (!result.ok()) return done(result.error());
           if (!result->applied) {
             return done(Error(Code::kConflict, "DC " + name + " was just changed; try again"));
           }
-          await_parts(name, monotonic_ns() + kPartsLimitNs, done);
+          await_change(nodes, name, monotonic_ns() + kPartsLimitNs, done);
         });
+  });
+}
+
+// The change itself comes by the watch; then its parts are waited for.
+void Conductor::await_change(const std::vector<std::string>& nodes, const std::string& dc,
+                             int64_t until_ns, Done<bool> done) {
+  const DcRecord* record = cluster_.dc(dc);
+  if ((record != nullptr && record->nodes == nodes) || monotonic_ns() > until_ns) {
+    return await_parts(dc, until_ns, std::move(done));
+  }
+  auto timer =
+      std::make_shared<boost::asio::steady_timer>(context_.executor, std::chrono::milliseconds(5));
+  timer->async_wait([this, timer, nodes, dc, until_ns, done](const boost::system::error_code&) {
+    await_change(nodes, dc, until_ns, done);
   });
 }
 
