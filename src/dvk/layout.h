@@ -142,7 +142,7 @@ struct SharedMessage {
   }
   message load() const {
     uint64_t raw[8];
-    for (int i = 0; i < 8; ++i) raw[i] = words[i].load(std::memory_order_relaxed);
+    for (int i = 0; i < 8; ++i) raw[i] = words[i].load(std::memory_order_acquire);
     message m;
     __builtin_memcpy(&m, raw, sizeof m);
     return m;

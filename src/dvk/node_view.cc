@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <set>
 
 namespace dvs::dvk {
@@ -371,19 +372,18 @@ void introduce(const Region& region, const CapsulePeer& peer) {
 
 namespace {
 
-// An operation of `source` that one of the moving endpoints has taken.
-bool is_debt(const Region& region, const std::vector<uint32_t>& slots, uint32_t source) {
+// An operation of `source` that one of the moving endpoints has taken, if there is one. A client of
+// this node may be going on meanwhile: then its operation is over, and no debt.
+std::optional<CapsuleDebt> extract_debt(const Region& region, const std::vector<uint32_t>& slots,
+                                        uint32_t source) {
   const Descriptor& d = region.at(source);
-  const TxPhase phase = load_tx(d).phase;
-  return !contains(slots, source) && load_kind(d) != Kind::kFree &&
-         (phase == TxPhase::kTaken || phase == TxPhase::kDone) &&
-         contains(slots, region.slot_of(d.tx_peer.load()));
-}
-
-CapsuleDebt extract_debt(const Region& region, uint32_t source) {
-  const Descriptor& d = region.at(source);
-  CapsuleDebt debt{
-      source, d.incarnation.load(), load_tx(d), d.tx_kind.load(), d.tx_peer.load(), false, {}};
+  const TxWord tx = load_tx(d);
+  CapsuleDebt debt{source, d.incarnation.load(), tx, d.tx_kind.load(), d.tx_peer.load(), false, {}};
+  const bool taken = tx.phase == TxPhase::kTaken || tx.phase == TxPhase::kDone;
+  if (contains(slots, source) || load_kind(d) == Kind::kFree || !taken ||
+      !contains(slots, region.slot_of(debt.tx_peer)) || !(load_tx(d) == tx)) {
+    return std::nullopt;
+  }
   if (!runs_here(load_kind(d)) && is_answered(load_rx(d))) {
     debt.answered = true;
     debt.answer = d.rx_message.load();
@@ -451,7 +451,7 @@ Capsule extract(const Region& region, const std::vector<uint32_t>& slots) {
   Capsule capsule;
   for (uint32_t slot : slots) capsule.endpoints.push_back(extract_endpoint(region, slot));
   for (uint32_t source = 0; source < region.slots(); ++source) {
-    if (is_debt(region, slots, source)) capsule.debts.push_back(extract_debt(region, source));
+    if (auto debt = extract_debt(region, slots, source)) capsule.debts.push_back(*debt);
   }
   capsule.peers = peers_of(region, capsule);
   return capsule;

@@ -159,8 +159,8 @@ void release_peers(const Region& region, uint32_t slot) {
     }
     if (rx.filler == slot && rx.phase == RxPhase::kFull) tell_owner(region, peer);
     if (region.notifies(peer).test(slot)) tell_owner(region, peer);
+    const TxWord tx = load_tx(d);  // first: what finish() ends is then at most an older one
     if (region.slot_of(d.tx_peer.load()) != slot) continue;
-    const TxWord tx = load_tx(d);
     if (tx.phase == TxPhase::kPosted) finish(region, peer, tx.number, EDVSDSTDIED);
     if (tx.phase == TxPhase::kTaken) finish(region, peer, tx.number, EDVSSRCDIED);
     if (tx.phase == TxPhase::kDone) tell_owner(region, peer);

@@ -35,18 +35,31 @@ bool is_at_rest(const Descriptor& d) {
 
 }  // namespace
 
-void RemoteOps::drive_copy(uint32_t slot, const TxWord& tx) {
+void RemoteOps::drive_copy(uint32_t slot, uint64_t number) {
   Copy& copy = copies_[slot];
-  if (copy.number != tx.number) {
+  if (copy.number != number) {
+    const Descriptor& d = region_.at(slot);
     copy = Copy{};
-    copy.number = tx.number;
+    copy.number = number;
+    copy.source = d.copy_source.load();
+    copy.target = d.copy_target.load();
+    copy.source_address = d.copy_source_addr.load();
+    copy.target_address = d.copy_target_addr.load();
+    copy.bytes = d.copy_bytes.load();
+    if (!still_outstanding(slot, number)) {
+      copies_.erase(slot);
+      return;
+    }
   }
   if (!copy.waiting) step_copy(slot, copy);
 }
 
-bool RemoteOps::copy_awaits(uint32_t slot) const {
+// A window on its way must not arrive when the call is over.
+void RemoteOps::cancel_copy(uint32_t slot, uint64_t number) {
   auto copy = copies_.find(slot);
-  return copy != copies_.end() && copy->second.waiting;
+  if (copy != copies_.end() && copy->second.waiting) return;
+  copies_.erase(slot);
+  dvk::finish(region_, slot, number, EDVSTIMEDOUT);
 }
 
 // Sends a step. Only the answer to the last one counts, so that no earlier one is on its way (and
@@ -60,8 +73,7 @@ void RemoteOps::await_copy(Copy& copy, uint32_t party, Operation& step) {
 
 // Goes on until something has to be waited for, or the copy has a result.
 void RemoteOps::step_copy(uint32_t slot, Copy& copy) {
-  const Descriptor& d = region_.at(slot);
-  const uint64_t total = d.copy_bytes.load();
+  const uint64_t total = copy.bytes;
   const uint32_t window = window_of(region_);
   int rc = total <= region_.header().max_copy_bytes ? OK : EDVSBADRANGE;
   while (rc == OK && copy.offset < total) {
@@ -104,18 +116,17 @@ int look_at_party(const dvk::Region& region, uint32_t requester, int endpoint, u
 }  // namespace
 
 int RemoteOps::step_read(uint32_t slot, Copy& copy, uint32_t bytes) {
-  const Descriptor& d = region_.at(slot);
   uint32_t source = 0;
-  if (int rc = look_at_party(region_, slot, d.copy_source.load(), source); rc != OK) return rc;
-  const uint64_t address = d.copy_source_addr.load() + copy.offset;
+  if (int rc = look_at_party(region_, slot, copy.source, source); rc != OK) return rc;
+  const uint64_t address = copy.source_address + copy.offset;
   if (dvk::runs_here(dvk::load_kind(region_.at(source)))) {
     copy.window.resize(bytes);
     return env_.read_memory(source, address, copy.window.data(), bytes);
   }
-  Operation read = operation_of(slot, OperationType::kCopyRead);
-  read.peer = d.copy_source.load();
+  Operation read = operation_of(slot, OperationType::kCopyRead, copy.number);
+  read.peer = copy.source;
   read.epoch = region_.at(source).epoch.load();
-  read.home_epoch = d.epoch.load();
+  read.home_epoch = region_.at(slot).epoch.load();
   read.offset = copy.offset;
   read.address = address;
   read.length = bytes;
@@ -124,17 +135,16 @@ int RemoteOps::step_read(uint32_t slot, Copy& copy, uint32_t bytes) {
 }
 
 int RemoteOps::step_write(uint32_t slot, Copy& copy) {
-  const Descriptor& d = region_.at(slot);
   uint32_t target = 0;
-  if (int rc = look_at_party(region_, slot, d.copy_target.load(), target); rc != OK) return rc;
-  const uint64_t address = d.copy_target_addr.load() + copy.offset;
+  if (int rc = look_at_party(region_, slot, copy.target, target); rc != OK) return rc;
+  const uint64_t address = copy.target_address + copy.offset;
   if (dvk::runs_here(dvk::load_kind(region_.at(target)))) {
     return env_.write_memory(target, address, copy.window.data(), copy.window.size());
   }
-  Operation write = operation_of(slot, OperationType::kCopyWrite);
-  write.peer = d.copy_target.load();
+  Operation write = operation_of(slot, OperationType::kCopyWrite, copy.number);
+  write.peer = copy.target;
   write.epoch = region_.at(target).epoch.load();
-  write.home_epoch = d.epoch.load();
+  write.home_epoch = region_.at(slot).epoch.load();
   write.offset = copy.offset;
   write.address = address;
   write.data = copy.window;
@@ -162,11 +172,10 @@ void RemoteOps::on_copy_result(const Operation& operation) {
     return;
   }
   copy.waiting = false;
-  const Descriptor& d = region_.at(operation.slot);
-  const TxWord tx = dvk::load_tx(d);
-  if (tx.phase == TxPhase::kCancel) return drive_cancel(operation.slot, tx);
+  const TxWord tx = dvk::load_tx(region_.at(operation.slot));
+  if (tx.phase == TxPhase::kCancel) return cancel_copy(operation.slot, operation.number);
   if (!dvk::is_outstanding(tx)) return;  // its owner did not wait for it
-  const uint64_t left = d.copy_bytes.load() - copy.offset;
+  const uint64_t left = copy.bytes - copy.offset;
   const bool fits =
       !is_data || operation.data.size() == std::min<uint64_t>(window_of(region_), left);
   const int rc = operation.rc == OK && !fits ? EDVSFAULT : operation.rc;

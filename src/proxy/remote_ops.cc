@@ -98,72 +98,70 @@ void RemoteOps::on_place_changed(uint32_t slot) {
 }
 
 void RemoteOps::drive(uint32_t slot) {
-  Descriptor& d = region_.at(slot);
+  const Descriptor& d = region_.at(slot);
   if (!dvk::runs_here(dvk::load_kind(d)) || dvk::is_migrating(d)) return;
   const TxWord tx = dvk::load_tx(d);
-  if (tx.phase == TxPhase::kCancel) drive_cancel(slot, tx);
-  if (!dvk::is_outstanding(tx)) return;
-  if (dvk::load_tx_kind(d) == OpKind::kVcopy) {
-    drive_copy(slot, tx);
+  if (!dvk::is_outstanding(tx) && tx.phase != TxPhase::kCancel) return;
+  Operation operation = operation_of(slot, OperationType::kRequest, tx.number);
+  operation.kind = static_cast<uint8_t>(dvk::load_tx_kind(d));
+  operation.peer = d.tx_peer.load();
+  operation.value = d.notify_value.load();
+  operation.m = d.tx_message.load();
+  if (!still_outstanding(slot, tx.number)) return;  // then this may be half of the next one
+  const bool is_copy = operation.kind == static_cast<uint8_t>(OpKind::kVcopy);
+  if (is_copy) {
+    tx.phase == TxPhase::kCancel ? cancel_copy(slot, tx.number) : drive_copy(slot, tx.number);
   } else {
-    drive_posted(slot, tx);
+    tx.phase == TxPhase::kCancel ? drive_cancel(operation) : drive_posted(operation, tx);
   }
 }
 
-Operation RemoteOps::operation_of(uint32_t slot, OperationType type) const {
-  const Descriptor& d = region_.at(slot);
+// Its owner writes the next operation only when this one is over.
+bool RemoteOps::still_outstanding(uint32_t slot, uint64_t number) const {
+  const TxWord tx = dvk::load_tx(region_.at(slot));
+  return tx.number == number && (dvk::is_outstanding(tx) || tx.phase == TxPhase::kCancel);
+}
+
+Operation RemoteOps::operation_of(uint32_t slot, OperationType type, uint64_t number) const {
   Operation operation;
   operation.type = type;
   operation.dcid = region_.header().dcid;
   operation.slot = slot;
-  operation.incarnation = d.incarnation.load();
-  operation.number = dvk::load_tx(d).number;
+  operation.incarnation = region_.at(slot).incarnation.load();
+  operation.number = number;
   return operation;
 }
 
-void RemoteOps::name_peer(Operation& operation, uint32_t peer) const {
-  const Descriptor& receiver = region_.at(peer);
-  operation.peer = region_.at(operation.slot).tx_peer.load();
-  operation.peer_incarnation = receiver.incarnation.load();
-  operation.epoch = receiver.epoch.load();
-}
-
-void RemoteOps::drive_posted(uint32_t slot, const TxWord& tx) {
-  Descriptor& d = region_.at(slot);
-  const uint32_t peer = region_.slot_of(d.tx_peer.load());
+void RemoteOps::drive_posted(Operation& request, const TxWord& tx) {
+  const uint32_t peer = region_.slot_of(request.peer);
   if (peer >= region_.slots()) return;
   const Descriptor& receiver = region_.at(peer);
   const Kind kind = dvk::load_kind(receiver);
   if (kind == Kind::kFree) {
-    dvk::finish(region_, slot, tx.number, tx.phase == TxPhase::kPosted ? EDVSDSTDIED : EDVSSRCDIED);
+    dvk::finish(region_, request.slot, tx.number,
+                tx.phase == TxPhase::kPosted ? EDVSDSTDIED : EDVSSRCDIED);
   } else if (dvk::runs_here(kind)) {
-    hand_over(slot);
+    hand_over(request.slot);
   } else if (!dvk::is_migrating(receiver) && receiver.incarnation.load() != 0) {
     // (Parked otherwise: on_place_changed() will come.)
-    Operation request = operation_of(slot, OperationType::kRequest);
-    name_peer(request, peer);
-    request.kind = static_cast<uint8_t>(dvk::load_tx_kind(d));
-    request.value = d.notify_value.load();
-    request.m = d.tx_message.load();
-    env_.send(static_cast<NodeId>(receiver.node.load()), request);
+    send_to_peer(request, receiver);
   }
 }
 
-void RemoteOps::drive_cancel(uint32_t slot, const TxWord& tx) {
-  Descriptor& d = region_.at(slot);
-  if (dvk::load_tx_kind(d) == OpKind::kVcopy) {
-    // A window on its way must not arrive when the call is over.
-    if (copy_awaits(slot)) return;
-    copies_.erase(slot);
-  } else {
-    const uint32_t peer = region_.slot_of(d.tx_peer.load());
-    if (peer < region_.slots() && dvk::is_elsewhere(dvk::load_kind(region_.at(peer)))) {
-      Operation cancel = operation_of(slot, OperationType::kCancel);
-      name_peer(cancel, peer);
-      if (env_.send(static_cast<NodeId>(region_.at(peer).node.load()), cancel)) return;
-    }
+bool RemoteOps::send_to_peer(Operation& operation, const Descriptor& receiver) {
+  operation.peer_incarnation = receiver.incarnation.load();
+  operation.epoch = receiver.epoch.load();
+  return env_.send(static_cast<NodeId>(receiver.node.load()), operation);
+}
+
+void RemoteOps::drive_cancel(Operation& cancel) {
+  cancel.type = OperationType::kCancel;
+  const uint32_t peer = region_.slot_of(cancel.peer);
+  if (peer < region_.slots() && dvk::is_elsewhere(dvk::load_kind(region_.at(peer))) &&
+      send_to_peer(cancel, region_.at(peer))) {
+    return;
   }
-  dvk::finish(region_, slot, tx.number, EDVSTIMEDOUT);
+  dvk::finish(region_, cancel.slot, cancel.number, EDVSTIMEDOUT);
 }
 
 bool RemoteOps::is_mine(const Operation& operation) const {
@@ -224,8 +222,7 @@ void RemoteOps::report(uint32_t slot) {
 void RemoteOps::report_to(NodeId node, uint32_t slot) {
   const Descriptor& d = region_.at(slot);
   const TxWord tx = dvk::load_tx(d);
-  Operation operation = operation_of(slot, OperationType::kAck);
-  operation.number = tx.number;
+  Operation operation = operation_of(slot, OperationType::kAck, tx.number);
   if (tx.phase == TxPhase::kDone) {
     operation.rc = tx.rc;
   } else if (tx.phase == TxPhase::kTaken && dvk::load_rx(d).phase == RxPhase::kFull) {

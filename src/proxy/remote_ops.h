@@ -64,6 +64,11 @@ class RemoteOps {
  private:
   struct Copy {
     uint64_t number = 0;
+    int source = 0;
+    int target = 0;
+    uint64_t source_address = 0;
+    uint64_t target_address = 0;
+    uint64_t bytes = 0;
     uint64_t offset = 0;
     bool writing = false;
     std::string window;
@@ -73,10 +78,11 @@ class RemoteOps {
     uint32_t step = 0;
   };
 
-  wire::Operation operation_of(uint32_t slot, wire::OperationType type) const;
-  void drive_posted(uint32_t slot, const dvk::TxWord& tx);
-  void drive_cancel(uint32_t slot, const dvk::TxWord& tx);
-  void name_peer(wire::Operation& operation, uint32_t peer) const;
+  wire::Operation operation_of(uint32_t slot, wire::OperationType type, uint64_t number) const;
+  bool still_outstanding(uint32_t slot, uint64_t number) const;
+  void drive_posted(wire::Operation& request, const dvk::TxWord& tx);
+  void drive_cancel(wire::Operation& cancel);
+  bool send_to_peer(wire::Operation& operation, const dvk::Descriptor& receiver);
   void report(uint32_t slot);
   void report_to(NodeId node, uint32_t slot);
 
@@ -97,10 +103,10 @@ class RemoteOps {
   void finish_with(uint32_t slot, uint64_t number, int rc);
   bool is_mine(const wire::Operation& operation) const;
 
-  void drive_copy(uint32_t slot, const dvk::TxWord& tx);
+  void drive_copy(uint32_t slot, uint64_t number);
+  void cancel_copy(uint32_t slot, uint64_t number);
   void step_copy(uint32_t slot, Copy& copy);
   void await_copy(Copy& copy, uint32_t party, wire::Operation& step);
-  bool copy_awaits(uint32_t slot) const;
   int step_read(uint32_t slot, Copy& copy, uint32_t bytes);
   int step_write(uint32_t slot, Copy& copy);
   void on_copy_read(NodeId from, const wire::Operation& operation);
