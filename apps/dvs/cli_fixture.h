@@ -95,6 +95,7 @@ class CliTest : public ::testing::Test {
     options.stdout_fd = out_fd.get();
     options.stderr_fd = err_fd.get();
     options.timeout = std::chrono::seconds(30);
+    on_loop([] {});  // what this thread has read of the last request is read
     const auto result = run_child_blocking(options);
     on_loop([] {});  // what the handlers left in this object is complete now
     if (!result.ok()) return {-1, "", result.error().message()};

@@ -175,7 +175,7 @@ void Conductor::delete_dc_node(const HttpRequest& request, Reply reply) {
   const std::string node = request.params[1];
   const auto id = id_of(node);
   for (const auto& [slot, entry] : cluster_.endpoints(dc)) {
-    if (id.has_value() && entry.record.node == *id) {
+    if (cluster_.node(node) != nullptr && id.has_value() && entry.record.node == *id) {
       return reply->fail(Error(Code::kConflict, "endpoints of DC " + dc + " live on node '" + node +
                                                     "'; migrate or end them first"));
     }
