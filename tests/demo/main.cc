@@ -47,6 +47,7 @@ Series run_series(const Cluster& cluster, const Options& options, const Scenario
     const RunPlan plan{scenario, failure, options.programs, options.dir};
     series.runs.push_back(run_once(cluster, plan));
     print_run(plan, i + 1, series.runs.back());
+    if (!series.runs.back().cluster_usable) break;
   }
   return series;
 }
@@ -57,11 +58,13 @@ int measure(const Options& options) {
   const auto cluster = Cluster::start(options.cluster);
   if (!cluster.ok()) return fail("cannot start the cluster", cluster.error());
   std::vector<Series> all;
+  bool usable = true;
   for (const bool commit : {true, false}) {
     for (const Scenario& scenario : kScenarios) {
       const auto number = &scenario - kScenarios + 1;
-      if (options.scenario != 0 && options.scenario != number) continue;
+      if (!usable || (options.scenario != 0 && options.scenario != number)) continue;
       all.push_back(run_series(*cluster, options, scenario, commit));
+      usable = usable && all.back().runs.back().cluster_usable;
     }
   }
   print_table(all);

@@ -29,7 +29,10 @@ class Run {
     result_.lost = kRequests;  // until the client tells better
     if (const Status done = steps(); !done.ok()) wrong(done.error().message());
     if (!result_.wrong.empty()) tell_logs();
-    if (const Status done = clean_up(); !done.ok()) wrong(done.error().message());
+    if (const Status done = clean_up(); !done.ok()) {
+      wrong(done.error().message());
+      result_.cluster_usable = false;
+    }
     return std::move(result_);
   }
 

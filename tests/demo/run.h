@@ -49,6 +49,7 @@ struct RunPlan {
 
 struct RunResult {
   std::vector<std::string> wrong;  // what was not as it must be
+  bool cluster_usable = true;      // for another run
   std::string reason;              // of the rollback, as DVS told it
   Json phases = Json::object();    // of the migration, in milliseconds
   double migration_ms = 0;
@@ -68,7 +69,7 @@ struct RunResult {
   std::string node_after;
 };
 
-// Leaves no process in the DC and the cluster whole, or says in `wrong` that it could not.
+// Leaves no process in the DC and the cluster whole, or says that it could not.
 RunResult run_once(const Cluster& cluster, const RunPlan& plan);
 
 }  // namespace dvs::demo
