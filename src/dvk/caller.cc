@@ -256,6 +256,8 @@ int Caller::notify(int source_number, int dst, long value, Deadline deadline) {
   if (int rc = check_peer(dst, peer); rc != OK) return rc;
   me_.notify_value.store(value);
   if (touch(peer, peer)) {
+    // It has a number like any other operation: of two values, that of the higher one is the later.
+    me_.tx.store(TxWord{TxPhase::kIdle, 0, load_tx(me_).number + 1}.pack());
     region_.notifies(peer).set(slot_);
     untouch();
     event_signal(region_.at(peer).event);

@@ -64,6 +64,7 @@ void reset_operations(const Region& region, uint32_t slot, uint64_t incarnation)
   end_operations(d);
   d.tx.store(TxWord{TxPhase::kIdle, 0, first_number(incarnation)}.pack());
   d.tx_peer.store(NONE);
+  d.notify_value.store(0);
   for (auto& touched : d.touching) touched.store(0);
   for (auto* counter : {&d.local_sent, &d.remote_sent, &d.local_copied, &d.remote_copied}) {
     counter->store(0);
@@ -277,14 +278,21 @@ void restore_operations(Descriptor& d, const CapsuleEndpoint& e) {
   d.tx.store(e.tx.pack());
 }
 
-// The value belongs to the notifier's last notification; ours may be newer.
+// What is known here of the notifier's last value may be newer, as its number tells.
+void restore_value(Descriptor& notifier, const CapsuleNotification& notification) {
+  const TxWord known = load_tx(notifier);
+  if (load_kind(notifier) != Kind::kRemote || known.number > notification.number) return;
+  if (known.number < notification.number) {
+    notifier.tx.store(TxWord{TxPhase::kIdle, 0, notification.number}.pack());
+  }
+  notifier.notify_value.store(notification.value);
+}
+
 void restore_notifications(const Region& region, const CapsuleEndpoint& e) {
   for (const auto& notification : e.notifications) {
-    Descriptor& source = region.at(notification.source);
-    if (source.incarnation.load() != notification.incarnation) continue;
-    if (!runs_here(load_kind(source)) && load_tx(source).number <= notification.number) {
-      source.notify_value.store(notification.value);
-    }
+    Descriptor& notifier = region.at(notification.source);
+    if (notifier.incarnation.load() != notification.incarnation) continue;
+    restore_value(notifier, notification);
     region.notifies(e.slot).set(notification.source);
   }
 }
