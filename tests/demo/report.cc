@@ -49,7 +49,8 @@ void print_row(const Series& series) {
                   scenario.paper_migration_sd_s, scenario.paper_transfer_s, kPaperImageMb);
   }
   std::printf(
-      "%-24s %-8s %4zu  %s  %.3f ± %.3f  %.3f  %4.1f  %6.1f %6.1f %6.1f  %8.0f %4.0f %4.0f %4.0f\n",
+      "%-24s %-8s %4zu  %s  %.3f ± %.3f  %.3f  %4.1f  "
+      "%6.1f %6.1f %6.1f  %8.0f %4.0f %4.0f %4.0f\n",
       scenario.title, series.commit ? "commit" : "rollback", series.runs.size(), paper,
       mean(migration) / 1e3, deviation(migration) / 1e3,
       mean(values(series, &RunResult::transfer_ms)) / 1e3,
