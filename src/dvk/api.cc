@@ -164,7 +164,7 @@ void describe(const Region& mapped, uint32_t slot, proc_usr_t& info) {
   info.p_rmtsent = d.remote_sent.load();
   info.p_lclcopy = d.local_copied.load();
   info.p_rmtcopy = d.remote_copied.load();
-  copy_name(info.p_name, d.name);
+  d.name.load(info.p_name);
 }
 
 }  // namespace

@@ -20,8 +20,10 @@
 //                   kPosted/kTaken ──deadline──▶ kCancel ──▶ kDone(rc)
 //   The word holds the operation's number, which only grows during an incarnation of the endpoint:
 //   it is what makes every step idempotent, within a node and between nodes.
+//   kTaken is also a notification that dvsd is recording (rendezvous.h).
 // rx: the owner's readiness to receive.
 //   kIdle ──▶ kWaiting ──claimed by one filler──▶ kFilling ──▶ kFull ──▶ kIdle
+//             (the filler is the source's slot, or the owner's own when dvsd delivers an answer)
 //             kWaiting ⇄ kParked          (dvsd, while the endpoint is migrating)
 //             kWaiting ──▶ kIdle          (owner: deadline, or it looks for queued senders again)
 //
@@ -33,8 +35,9 @@
 //
 // Mirrors. A descriptor whose process lives on another node is that process's proxy here: dvsd
 // writes its remote operation into the mirror's tx (and, for a sendrec, opens its rx for the
-// answer), and local processes then treat it as any local peer. What they did, dvsd reads back
-// from the mirror and sends home (src/proxy/remote_ops.h).
+// answer), and local processes then treat it as any local peer: they take its message, or push the
+// answer into it. What they did, dvsd reads back from the mirror and sends home
+// (src/proxy/remote_ops.h).
 #pragma once
 
 #include <cstddef>
@@ -150,6 +153,26 @@ struct SharedMessage {
 };
 static_assert(sizeof(message) == 64);
 
+// A name in shared memory: whoever reads one that is being replaced may see half of each.
+struct SharedName {
+  Atomic<uint64_t> words[2];
+
+  // Cut to 15 bytes.
+  void store(const char* name) {
+    char raw[16] = {};
+    for (int i = 0; i < 15 && name[i] != 0; ++i) raw[i] = name[i];
+    uint64_t packed[2];
+    __builtin_memcpy(packed, raw, sizeof packed);
+    for (int i = 0; i < 2; ++i) words[i].store(packed[i], std::memory_order_relaxed);
+  }
+  void load(char (&name)[16]) const {
+    uint64_t packed[2];
+    for (int i = 0; i < 2; ++i) packed[i] = words[i].load(std::memory_order_relaxed);
+    __builtin_memcpy(name, packed, sizeof packed);
+    name[15] = 0;
+  }
+};
+
 struct alignas(64) Descriptor {
   // Identity; dvsd writes, everybody reads. `kind` is stored last when an endpoint appears and
   // first when it goes.
@@ -162,7 +185,7 @@ struct alignas(64) Descriptor {
   Atomic<int32_t> tid;
   Atomic<uint32_t> flags;
   Atomic<uint32_t> reserved0;
-  char name[16];
+  SharedName name;
 
   // Sleeping and the gate.
   alignas(64) Atomic<uint32_t> event;  // futex: bit 0 = somebody sleeps, rest counts changes

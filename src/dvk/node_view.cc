@@ -1,7 +1,5 @@
 #include "dvk/node_view.h"
 
-#include <cstring>
-
 #include "dvk/node_parts.h"
 
 namespace dvs::dvk {
@@ -12,15 +10,6 @@ void clear_set(const Region& region, SlotSet set) {
   }
 }
 
-namespace {
-
-void set_name(Descriptor& d, const std::string& name) {
-  std::memset(d.name, 0, sizeof d.name);
-  std::strncpy(d.name, name.c_str(), sizeof d.name - 1);
-}
-
-}  // namespace
-
 void set_identity(Descriptor& d, const Identity& identity) {
   d.endpoint.store(identity.endpoint);
   d.incarnation.store(identity.incarnation);
@@ -28,7 +17,7 @@ void set_identity(Descriptor& d, const Identity& identity) {
   d.node.store(identity.node);
   d.pid.store(identity.pid);
   d.tid.store(identity.tid);
-  set_name(d, identity.name);
+  d.name.store(identity.name.c_str());
 }
 
 namespace {
@@ -90,7 +79,9 @@ Identity identity_of(const Region& region, uint32_t slot) {
   identity.kind = load_kind(d);
   identity.pid = d.pid.load();
   identity.tid = d.tid.load();
-  identity.name.assign(d.name, strnlen(d.name, sizeof d.name));
+  char name[sizeof d.name];
+  d.name.load(name);
+  identity.name = name;
   return identity;
 }
 

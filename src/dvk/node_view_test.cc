@@ -1,0 +1,141 @@
+// Single steps of dvsd on a region that the histories of proxy/explore/ reach only by way of many
+// others, and capsules as input.
+#include "dvk/node_view.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace dvs::dvk {
+namespace {
+
+class NodeViewTest : public testing::Test {
+ protected:
+  static constexpr uint32_t kServer = 40;
+  static constexpr uint32_t kClient = 41;
+
+  void bind_at(const Region& region, uint32_t slot, uint32_t node, uint64_t incarnation = 1) {
+    Identity identity;
+    identity.endpoint = region.number_of(slot);
+    identity.incarnation = incarnation;
+    identity.epoch = 1;
+    identity.node = node;
+    identity.kind = node == region.header().local_node ? Kind::kLocal : Kind::kRemote;
+    identity.name = "p" + std::to_string(slot);
+    bind(region, slot, identity);
+  }
+  // As a client's request that the server took looks in a region.
+  void take_request(const Region& region, uint64_t number) {
+    Descriptor& d = region.at(kClient);
+    d.tx_kind.store(static_cast<uint32_t>(OpKind::kSendRec));
+    d.tx_peer.store(region.number_of(kServer));
+    d.rx.store(RxWord{RxPhase::kWaiting, RxMode::kAnswer, kServer, 0, 7}.pack());
+    d.tx.store(TxWord{TxPhase::kTaken, 0, number}.pack());
+  }
+  static Region make(uint32_t node) {
+    RegionSpec spec;
+    spec.slots = 128;
+    spec.local_node = node;
+    return std::move(*Region::anonymous(spec));
+  }
+
+  Region source_ = make(0);
+  Region target_ = make(1);
+};
+
+TEST_F(NodeViewTest, AMovedServerStillOwesWhatItTook) {
+  for (Region* region : {&source_, &target_}) {
+    bind_at(*region, kServer, 0);
+    bind_at(*region, kClient, 2);
+  }
+  take_request(source_, 1ull << 32 | 5);
+  const Capsule capsule = extract(source_, {kServer});
+  commit_here(target_, capsule, 1, 2);
+  commit_away(source_, {kServer}, 1, 2);
+  EXPECT_EQ(identity_of(target_, kServer).kind, Kind::kLocal);
+  EXPECT_EQ(identity_of(source_, kServer).kind, Kind::kRemote);
+  message answer{};
+  answer.m_type = 3;
+  EXPECT_TRUE(try_push(target_, kServer, kClient, OpKind::kReply, answer, 0));
+  EXPECT_FALSE(try_push(target_, kServer, kClient, OpKind::kReply, answer, 0)) << "twice";
+}
+
+TEST_F(NodeViewTest, AMovedServerIntroducesItsClientsToATargetThatHasNotHeardOfThem) {
+  bind_at(source_, kServer, 0);
+  bind_at(source_, kClient, 2, 9);
+  take_request(source_, 9ull << 32 | 1);
+  source_.notifies(kServer).set(kClient);
+  commit_here(target_, extract(source_, {kServer}), 1, 2);
+  const Identity client = identity_of(target_, kClient);
+  EXPECT_EQ(client.kind, Kind::kRemote);
+  EXPECT_EQ(client.incarnation, 9u);
+  EXPECT_EQ(client.node, 2u);
+  EXPECT_EQ(client.name, "p41");
+  EXPECT_EQ(load_tx(target_.at(kClient)).phase, TxPhase::kTaken);
+  EXPECT_TRUE(target_.notifies(kServer).test(kClient));
+}
+
+TEST_F(NodeViewTest, CommitMayBeRepeated) {
+  for (Region* region : {&source_, &target_}) bind_at(*region, kServer, 0);
+  const Capsule capsule = extract(source_, {kServer});
+  for (int i = 0; i < 2; ++i) {
+    commit_here(target_, capsule, 1, 2);
+    commit_away(source_, {kServer}, 1, 2);
+    // What happened since is not undone by the second time.
+    Descriptor& d = target_.at(kServer);
+    if (i == 0) d.tx.store(TxWord{TxPhase::kPosted, 0, 77}.pack());
+    EXPECT_EQ(load_tx(d).number, 77u);
+    EXPECT_FALSE(is_migrating(d));
+  }
+}
+
+TEST_F(NodeViewTest, ANewOwnerOfASlotInheritsNothing) {
+  bind_at(source_, kServer, 0);
+  bind_at(source_, kClient, 0);
+  take_request(source_, 1ull << 32 | 5);
+  source_.notifies(kServer).set(kClient);
+  source_.senders(kServer).set(kClient);
+  bind_at(source_, kClient, 0, 2);
+  EXPECT_EQ(load_tx(source_.at(kClient)).phase, TxPhase::kIdle);
+  EXPECT_EQ(load_rx(source_.at(kClient)).phase, RxPhase::kIdle);
+  EXPECT_FALSE(source_.notifies(kServer).test(kClient));
+  EXPECT_FALSE(source_.senders(kServer).test(kClient));
+}
+
+TEST_F(NodeViewTest, ASlowFillerDoesNotReachTheSlotsNextOwner) {
+  bind_at(source_, kServer, 0);
+  const RxWord wait{RxPhase::kFilling, RxMode::kAny, kAnySlot, kClient, 4};
+  source_.at(kServer).rx.store(wait.pack());
+  bury(source_, kServer);
+  unbind(source_, kServer);
+  bind_at(source_, kServer, 0, 2);
+  EXPECT_FALSE(swap_rx(source_.at(kServer), wait, wait.with(RxPhase::kFull)));
+}
+
+TEST_F(NodeViewTest, CapsulesThatMakeNoSenseAreRefused) {
+  bind_at(source_, kServer, 0);
+  bind_at(source_, kClient, 2);
+  take_request(source_, 1ull << 32 | 5);
+  source_.notifies(kServer).set(kClient);
+  const std::string good = encode_capsule(extract(source_, {kServer}));
+  ASSERT_TRUE(decode_capsule(good, 128).ok());
+  EXPECT_EQ(encode_capsule(*decode_capsule(good, 128)), good);
+  EXPECT_FALSE(decode_capsule(good, kServer).ok()) << "slots out of range";
+  for (size_t size = 0; size < good.size(); ++size) {
+    EXPECT_FALSE(decode_capsule(std::string_view(good).substr(0, size), 128).ok()) << size;
+  }
+  std::mt19937_64 rng(1);
+  for (int i = 0; i < 20'000; ++i) {
+    std::string bad = good;
+    for (int n = 0; n < 3; ++n) bad[rng() % bad.size()] = static_cast<char>(rng());
+    // Whatever it says now, it does no harm to the node.
+    if (auto capsule = decode_capsule(bad, 128); capsule.ok()) {
+      Region region = make(1);
+      bind_at(region, kClient, 2);
+      commit_here(region, *capsule, 1, 2);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dvs::dvk
