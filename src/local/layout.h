@@ -52,6 +52,8 @@ constexpr const char* kEtcdEndpoint = "http://10.88.255.254:2379";
 constexpr const char* kEtcdAddress = "10.88.255.254";
 constexpr uint16_t kEtcdPort = 2379;
 constexpr const char* kHubAddress = "10.88.255.254/16";
+// Fixed: a bridge without one takes that of a port, and changes it when that port's node dies.
+constexpr const char* kHubMac = "02:64:76:73:ff:ff";
 std::string node_name(int index);     // "n1" for 0
 std::string node_address(int index);  // "10.88.0.1" for 0
 std::string node_mac(int index);      // fixed, so that neighbours find a node that came back

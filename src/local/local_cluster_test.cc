@@ -251,6 +251,16 @@ TEST_F(LocalCluster, KillNodeEndsAllOfOneNodeAndJoinBringsItBack) {
   EXPECT_EQ(in_node(1, "ls /run"), "");
 }
 
+TEST_F(LocalCluster, EtcdKeepsItsPlaceInTheNetworkWhileNodesComeAndGo) {
+  options_.nodes = 1;
+  ASSERT_OK(up(options_));
+  const std::string seen = "exec 3<>/dev/tcp/10.88.255.254/2379 && ip neighbour show 10.88.255.254";
+  for (const char* name : {"n2", "n3", "n4"}) ASSERT_OK(join(dir_, name));
+  EXPECT_NE(in_node(0, seen).find(kHubMac), std::string::npos) << in_node(0, seen);
+  for (const char* name : {"n2", "n3", "n4"}) ASSERT_OK(kill_node(dir_, name));
+  EXPECT_NE(in_node(0, "ip neighbour flush all;" + seen).find(kHubMac), std::string::npos);
+}
+
 TEST_F(LocalCluster, JoinAddsANode) {
   options_.nodes = 1;
   ASSERT_OK(up(options_));

@@ -93,7 +93,7 @@ Status Supervisor::enter_world() {
 Status Supervisor::make_hub() {
   const std::string& ip = config_.ip_program;
   DVS_TRY(run_tool({ip, "link", "set", "lo", "up"}));
-  DVS_TRY(run_tool({ip, "link", "add", "dvs0", "type", "bridge"}));
+  DVS_TRY(run_tool({ip, "link", "add", "dvs0", "address", kHubMac, "type", "bridge"}));
   DVS_TRY(run_tool({ip, "address", "add", kHubAddress, "dev", "dvs0"}));
   return run_tool({ip, "link", "set", "dvs0", "up"});
 }

@@ -181,6 +181,7 @@ void EtcdFixture::kill() {
 void EtcdFixture::freeze() {
   DVS_CHECK(pid_ > 0, "etcd does not run");
   ::kill(pid_, SIGSTOP);
+  while (::waitpid(pid_, nullptr, WUNTRACED) < 0 && errno == EINTR) continue;  // all its threads
 }
 
 void EtcdFixture::thaw() {
