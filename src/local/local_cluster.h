@@ -36,7 +36,7 @@ struct UpOptions {
   bool restart_dvsd = true;           // 200 ms after it ended
   bool faults = false;                // dvsd --faults
   uint64_t run_bytes = 512ull << 20;  // limit of each node's /run; taken only as it fills
-  std::string bin_dir;       // of dvsd, dvs-container and dvs-local; empty: the running program's
+  std::string bin_dir;       // of dvsd, its helpers and dvs-local; empty: the running program's
   std::string dvsd_program;  // empty: BIN_DIR/dvsd
   std::vector<std::string> dvsd_args;  // added to dvsd's command line
   // Node i's dvsd and all it starts see CLOCK_MONOTONIC and _BOOTTIME shifted by this many seconds;

@@ -1,6 +1,7 @@
 // The engine by CRIU: one run of criu per dump or restore, inside the DC (EngineSite::prefix).
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <boost/asio/post.hpp>
 #include <cstdio>
@@ -361,7 +362,7 @@ Status CriuEngine::try_restore(const RestoreRequest& request,
   if (!plain_path(request.site.inner_dir)) {
     return Error(Code::kInvalid, "a directory's name has a character that criu cannot take");
   }
-  DVS_TRY(create_gate(request.site.outer_dir));
+  DVS_TRY(create_gate(request.site.outer_dir, options_.gate));
   DVS_ASSIGN(const Command command, take(request.site, kRestore, request.cgroup_procs_files));
   auto started =
       std::make_shared<Restore>(executor_, request.site, command)->start(options_.timeout, done);
@@ -408,6 +409,7 @@ Result<std::unique_ptr<Engine>> open_criu(Executor& executor, CriuOptions option
   if (version.empty()) {
     return Error(Code::kUnsupported, options.program + " is not criu 4.2 or newer" + advice);
   }
+  if (::access(options.gate.c_str(), X_OK) != 0) return errno_error("cannot run " + options.gate);
   return std::unique_ptr<Engine>(
       std::make_unique<CriuEngine>(executor, std::move(options), version));
 }

@@ -90,6 +90,7 @@ class Engine {
 
 struct CriuOptions {
   std::string program;  // path of a criu >= 4.2, or of scripts' wrapper for it
+  std::string gate;     // path of dvs-gate
   std::chrono::milliseconds timeout{60000};
 };
 

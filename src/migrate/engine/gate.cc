@@ -17,24 +17,6 @@ namespace {
 // How long the restoring command may take from the decision to its end.
 constexpr std::chrono::seconds kDecisionLimit{5};
 
-// FIFOs are opened for reading and writing: that blocks nowhere and never reads an end of file,
-// so a dvsd that dies or is not there changes nothing. The script looks whether the tree's first
-// process still lives, because criu waits for ever for one that was killed at the gate.
-constexpr const char* kScript = R"(#!/bin/sh
-case $CRTOOLS_SCRIPT_ACTION in
-post-restore)
-  exec 3<>"$0.in" 4<>"$0.out" || exit 1
-  : >"$0.held"
-  echo held >&4
-  read -r word <&3
-  [ "$word" = go ] || exit 1
-  read -r stat <"/proc/$CRTOOLS_INIT_PID/stat" || exit 1
-  case ${stat##*) } in Z*) exit 1 ;; esac ;;
-post-resume)
-  : >"$0.resumed" ;;
-esac
-)";
-
 std::string gate_file(const std::string& dir, const char* suffix) {
   return dir + kGateScript + suffix;
 }
@@ -163,13 +145,12 @@ class GatedTree final : public HeldTree {
 
 }  // namespace
 
-Status create_gate(const std::string& outer_dir) {
-  for (const char* suffix : {".in", ".out", ".command", ".held", ".resumed"}) {
+Status create_gate(const std::string& outer_dir, const std::string& program) {
+  for (const char* suffix : {"", ".in", ".out", ".command", ".held", ".resumed"}) {
     ::unlink(gate_file(outer_dir, suffix).c_str());
   }
   const std::string script = gate_file(outer_dir, "");
-  DVS_TRY(replace_file(script, kScript));
-  if (::chmod(script.c_str(), 0700) != 0) return errno_error("cannot set the mode of " + script);
+  if (::symlink(program.c_str(), script.c_str()) != 0) return errno_error("cannot create " + script);
   for (const char* suffix : {".in", ".out"}) {
     const std::string path = gate_file(outer_dir, suffix);
     if (::mkfifo(path.c_str(), 0600) != 0) return errno_error("cannot create " + path);

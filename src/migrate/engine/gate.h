@@ -1,7 +1,8 @@
 // The gate at which a restored tree waits before its first instruction. Files in the image
 // directory, so that it outlives dvsd:
 //
-//   gate           the action script criu runs; at `post-restore` it reports and waits
+//   gate           the action script criu runs, a link to dvs-gate; at `post-restore` it reports and
+//                  waits
 //   gate.in        FIFO for the decision: "go" or "no". The first one counts
 //   gate.out       FIFO for the report "held"
 //   gate.command   "PID STARTTIME" of the restoring command, as dvsd sees it
@@ -20,8 +21,9 @@ namespace dvs {
 // The name of the script, for criu's --action-script.
 inline constexpr const char* kGateScript = "/gate";
 
-// Creates script and FIFOs in `outer_dir` (which exists), removing those of an earlier try.
-Status create_gate(const std::string& outer_dir);
+// Creates link and FIFOs in `outer_dir` (which exists), removing those of an earlier try. `program`:
+// path of dvs-gate, as seen by criu.
+Status create_gate(const std::string& outer_dir, const std::string& program);
 
 // Notes the restoring command, for find_held() in a later dvsd.
 Status record_command(const std::string& outer_dir, pid_t pid);
