@@ -34,11 +34,11 @@ std::string beside_me(const std::string& program) {
 // scripts/setup installs.
 Result<std::unique_ptr<dvs::Engine>> find_engine(dvs::Executor& executor,
                                                  const std::string& asked) {
-  const std::string gate = beside_me("dvs-gate");
-  if (!asked.empty()) return dvs::open_criu(executor, {asked, gate});
-  auto installed = dvs::open_criu(executor, {"/usr/local/lib/dvs/criu/criu", gate});
+  const std::string runner = beside_me("dvs-criu");
+  if (!asked.empty()) return dvs::open_criu(executor, {asked, runner});
+  auto installed = dvs::open_criu(executor, {"/usr/local/lib/dvs/criu/criu", runner});
   if (installed.ok()) return installed;
-  auto system = dvs::open_criu(executor, {"criu", gate});
+  auto system = dvs::open_criu(executor, {"criu", runner});
   if (system.ok()) return system;
   return installed.error();
 }

@@ -265,13 +265,12 @@ void DcPart::freeze(const MigrationRecord& record, Done<bool> done) {
 
 Status DcPart::check_frozen(const MigrationRecord& record) { return refuse_requests_of(record); }
 
+DumpRequest DcPart::dump_request(const std::string& migration, const Task& task) const {
+  return {site(migration), task.root_pid, context_.cgroups.dir(cgroup_of(task.id))};
+}
+
 void DcPart::dump(const MigrationRecord& record, Done<DumpResult> done) {
-  const Task& task = tasks_.at(record.task);
-  DumpRequest request;
-  request.site = site(record.id);
-  request.root_pid = task.root_pid;
-  request.freezer_dir = context_.cgroups.dir(cgroup_of(record.task));
-  context_.engine.dump(std::move(request), std::move(done));
+  context_.engine.dump(dump_request(record.id, tasks_.at(record.task)), std::move(done));
 }
 
 Result<std::vector<Piece>> DcPart::collect(const MigrationRecord& record) {

@@ -87,7 +87,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   Result<TaskDescription> describe(uint32_t slot);
   Status check_arrival(const TaskDescription& description);
   // Starts the engine ahead of migration `id`. Given up again when that does not begin in time.
-  void prepare_departure(const std::string& id, std::function<void()> ready);
+  void prepare_departure(const std::string& id, const Task& task, std::function<void()> ready);
   Status prepare_arrival(const std::string& id, const std::string& task,
                          std::function<void()> ready);
 
@@ -188,6 +188,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void tell_coordinator(const MigrationRecord& record, const char* call, Json args);
   void report_done(const MigrationRecord& record, Json args, int attempt = 0);
   EngineSite site(const std::string& migration) const;
+  DumpRequest dump_request(const std::string& migration, const Task& task) const;
   void discard_unless_begun(const std::string& id, const std::string& task);
   uint32_t committed_epoch(const MigrationRecord& record) const;
   void recover();

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <set>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "node/dc_part.h"
 
@@ -120,9 +121,10 @@ bool is_plain_id(const std::string& id) {
 
 }  // namespace
 
-void DcPart::prepare_departure(const std::string& id, std::function<void()> ready) {
+void DcPart::prepare_departure(const std::string& id, const Task& task,
+                               std::function<void()> ready) {
   if (!is_plain_id(id)) return context_.later(std::move(ready));
-  context_.engine.prepare_dump(site(id), std::move(ready));
+  context_.engine.prepare_dump(dump_request(id, task), std::move(ready));
   discard_unless_begun(id, "");
 }
 
@@ -142,6 +144,7 @@ void DcPart::discard_unless_begun(const std::string& id, const std::string& task
     auto self = weak.lock();
     if (self == nullptr || self->context_.cluster.migration(id) != nullptr) return;
     self->context_.engine.discard(self->site(id));
+    log::if_failed(remove_tree(self->site(id).outer_dir));
     if (task.empty() || self->tasks_.count(task) != 0) return;
     // A later migration of it may have begun, and its process be in that cgroup, held.
     if (self->context_.cluster.lock_of(self->record_.name, task).has_value()) return;

@@ -117,8 +117,8 @@ void Conductor::add_participant_services() {
                  if (!description.ok()) return reply(description.error());
                  Json json = to_json(*description);
                  const Task* task = dc->task_of(*slot);
-                 json["pid"] = task == nullptr ? 0 : task->root_pid;
-                 dc->prepare_departure(*id, [reply, json] { reply(json); });
+                 json["pid"] = task->root_pid;
+                 dc->prepare_departure(*id, *task, [reply, json] { reply(json); });
                }));
   rpc_->handle(
       "migrate.check", with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {

@@ -1,8 +1,7 @@
 #include "migrate/engine/command.h"
 
-#include <fcntl.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 #include <boost/asio/post.hpp>
 
@@ -28,59 +27,101 @@ Status join_cgroups(pid_t root, const std::vector<std::string>& cgroups) {
 
 Result<std::shared_ptr<CriuCommand>> CriuCommand::start(Executor& executor,
                                                         std::vector<std::string> argv,
+                                                        const Json& job,
                                                         const std::vector<std::string>& cgroups) {
   std::shared_ptr<CriuCommand> self(new CriuCommand(executor));
-  DVS_TRY(self->launch(std::move(argv)));
+  DVS_TRY(self->launch(std::move(argv), job));
   if (!cgroups.empty()) DVS_TRY(join_cgroups(self->pid_, cgroups));
   return self;
 }
 
-Status CriuCommand::launch(std::vector<std::string> argv) {
+Status CriuCommand::launch(std::vector<std::string> argv, const Json& job) {
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return errno_error("cannot create a pipe");
-  options_reader_.reset(ends[0]);
-  options_.reset(ends[1]);
-  // A comment, which tells when criu reads: the pipe is empty then.
-  if (::write(ends[1], "#\n", 2) != 2) return errno_error("cannot write to a pipe");
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+    return errno_error("cannot create a socket pair");
+  }
+  words_.assign(ends[0]);
+  const UniqueFd theirs(ends[1]);
+  if (!say(job.dump())) return errno_error("cannot tell criu its work");
 
   ChildOptions options;
   options.argv = std::move(argv);
-  options.argv.insert(options.argv.end(), {"--config", "/proc/self/fd/0"});
-  options.env = {"CRIU_CONFIG_FILE="};
-  options.stdin_fd = options_reader_.get();
+  options.stdin_fd = theirs.get();
   auto pid = run_child(
       executor_, std::move(options),
       [self = shared_from_this()](ChildResult result) { self->finish(std::move(result)); });
   if (!pid.ok()) return pid.error();
   pid_ = *pid;
+  listen();
   return {};
 }
 
-bool CriuCommand::ready() const {
-  int unread = 0;
-  return !running() || !options_reader_.valid() ||
-         ::ioctl(options_reader_.get(), FIONREAD, &unread) != 0 || unread == 0;
+bool CriuCommand::say(std::string_view word) {
+  return ::send(words_.native_handle(), word.data(), word.size(), MSG_NOSIGNAL | MSG_DONTWAIT) ==
+         static_cast<ssize_t>(word.size());
 }
 
-void CriuCommand::go(const std::string& options, std::function<void(ChildResult)> ended) {
-  DVS_CHECK(options_.valid(), "go() called twice");
-  // A pipe takes a page at once; should the write fail, criu ends for lack of options.
-  [[maybe_unused]] const ssize_t written = ::write(options_.get(), options.data(), options.size());
-  give_up();  // the end of the options
-  ended_ = std::move(ended);
-  if (!running()) {
+void CriuCommand::listen() {
+  words_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                    [weak = weak_from_this()](const boost::system::error_code& failed) {
+                      auto self = weak.lock();
+                      if (failed || self == nullptr || !self->words_.is_open()) return;
+                      self->hear_all();
+                    });
+}
+
+void CriuCommand::hear_all() {
+  const auto alive = shared_from_this();
+  while (words_.is_open()) {
+    char word[64];
+    const ssize_t size = ::recv(words_.native_handle(), word, sizeof word, MSG_DONTWAIT);
+    if (size == 0) return;  // its end; finish() follows
+    if (size < 0) return errno == EAGAIN || errno == EINTR ? listen() : void();
+    heard(std::string_view(word, static_cast<size_t>(size)));
+  }
+}
+
+void CriuCommand::heard(std::string_view word) {
+  if (word == "ready") {
+    tell_ready();
+  } else if (word == "held" && events_.held) {
+    events_.held();
+  } else if (word == "done" && events_.done) {
+    events_.done();
+  }
+}
+
+void CriuCommand::tell_ready() {
+  ready_ = true;
+  if (auto ready = std::exchange(on_ready_, nullptr)) ready();
+}
+
+void CriuCommand::await_ready(std::function<void()> ready) {
+  if (ready_ || !running()) return boost::asio::post(executor_, std::move(ready));
+  on_ready_ = std::move(ready);
+}
+
+void CriuCommand::go(Events events) {
+  DVS_CHECK(!events_.ended, "go() called twice");
+  events_ = std::move(events);
+  if (running()) {
+    say("go");  // when it cannot be said, the process is about to end
+  } else {
     boost::asio::post(executor_, [self = shared_from_this()] { self->finish(*self->result_); });
   }
 }
 
 void CriuCommand::give_up() {
-  options_.reset();
-  options_reader_.reset();
+  boost::system::error_code ignored;
+  words_.close(ignored);
 }
 
 void CriuCommand::finish(ChildResult result) {
+  hear_all();  // what it said last
   result_ = std::move(result);
-  if (auto ended = std::exchange(ended_, nullptr)) ended(*result_);
+  tell_ready();
+  const Events events = std::exchange(events_, {});
+  if (events.ended) events.ended(*result_);
 }
 
 void CriuCommand::fail_writes() {

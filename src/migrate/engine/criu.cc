@@ -22,36 +22,17 @@ namespace {
 
 constexpr const char* kDump = "dump";
 constexpr const char* kRestore = "restore";
-// See CriuCommand::fail_writes().
-constexpr const char* kIgnoreFileLimit = "trap '' XFSZ; exec \"$@\"";
-// For criu's collecting of a tree that is frozen already: milliseconds, unless another tracer
-// holds a process, which criu waits for until then.
-constexpr const char* kCollectSeconds = "2";
-constexpr const char* kGhostBytes = "67108864";  // contents of a removed file that move along
 constexpr std::chrono::seconds kGiveUpLimit{10};
 constexpr std::chrono::seconds kKillLimit{10};
 
-// criu splits its options at blanks and knows quotes and comments.
-bool plain_path(const std::string& path) {
-  return !path.empty() && path.find_first_of(" \t\n#\"'\\") == std::string::npos;
+Json dump_job(const DumpRequest& request) {
+  return {{"do", kDump},
+          {"images", request.site.inner_dir},
+          {"pid", request.root_pid},
+          {"freezer", request.freezer_dir}};
 }
 
-std::string common_options(const EngineSite& site, const char* log) {
-  return "images-dir " + site.inner_dir + "\nlog-file " + log +
-         "\nmanage-cgroups=ignore\nfile-locks\ntcp-established\nskip-in-flight\next-unix-sk\n";
-}
-
-std::string dump_options(const DumpRequest& request) {
-  return common_options(request.site, kDumpLog) + "tree " + std::to_string(request.root_pid) +
-         "\nfreeze-cgroup " + request.freezer_dir +
-         "\nleave-running\nnetwork-lock skip\nghost-limit " + kGhostBytes + "\ntimeout " +
-         kCollectSeconds + "\n";
-}
-
-std::string restore_options(const EngineSite& site) {
-  return common_options(site, kRestoreLog) + "restore-detached\naction-script " + site.inner_dir +
-         kGateScript + "\n";
-}
+Json restore_job(const EngineSite& site) { return {{"do", kRestore}, {"images", site.inner_dir}}; }
 
 bool full(const std::string& dir) {
   struct statvfs stat {};
@@ -91,7 +72,9 @@ class Operation : public std::enable_shared_from_this<Operation> {
 
  protected:
   // Lets criu begin; after `limit` it is ended.
-  void go(const std::string& options, std::chrono::milliseconds limit);
+  void go(std::chrono::milliseconds limit);
+  virtual void held() {}
+  virtual void done() {}
   virtual void ended(const ChildResult& result) = 0;
   virtual void timed_out() = 0;
 
@@ -103,17 +86,19 @@ class Operation : public std::enable_shared_from_this<Operation> {
   const int64_t started_ns_ = monotonic_ns();
 };
 
-void Operation::go(const std::string& options, std::chrono::milliseconds limit) {
+void Operation::go(std::chrono::milliseconds limit) {
   timer_.expires_after(limit);
   timer_.async_wait([self = shared_from_this()](boost::system::error_code cancelled) {
     if (cancelled) return;
     self->late_ = true;
     self->timed_out();
   });
-  command_.lock()->go(options, [self = shared_from_this()](const ChildResult& result) {
-    self->timer_.cancel();
-    self->ended(result);
-  });
+  auto self = shared_from_this();
+  command_.lock()->go({[self] { self->held(); }, [self] { self->done(); },
+                       [self](const ChildResult& result) {
+                         self->timer_.cancel();
+                         self->ended(result);
+                       }});
 }
 
 class Dump final : public Operation {
@@ -123,26 +108,32 @@ class Dump final : public Operation {
   void start(const DumpRequest& request, std::chrono::milliseconds limit, Done<DumpResult> done) {
     done_ = std::move(done);
     freezer_dir_ = request.freezer_dir;
-    go(dump_options(request), limit);
+    go(limit);
   }
 
  private:
+  void done() override;
   void ended(const ChildResult& result) override;
   void timed_out() override;
   void fail_frozen(Error error);
 
   std::string freezer_dir_;
-  Done<DumpResult> done_;
+  Done<DumpResult> done_;  // empty once called
 };
 
+void Dump::done() {
+  if (late_) return;
+  timer_.cancel();
+  // With it criu would make a time namespace of its own for the restored process, in which the
+  // clock stood still since the dump. Without it the process follows the clock of the target's
+  // DC, which is the same clock.
+  ::unlink((site_.outer_dir + "/timens-0.img").c_str());
+  std::exchange(done_,
+                nullptr)(DumpResult{image_bytes(site_.outer_dir), monotonic_ns() - started_ns_});
+}
+
 void Dump::ended(const ChildResult& result) {
-  if (result.ok()) {
-    // With it criu would make a time namespace of its own for the restored process, in which the
-    // clock stood still since the dump. Without it the process follows the clock of the target's
-    // DC, which is the same clock.
-    ::unlink((site_.outer_dir + "/timens-0.img").c_str());
-    return done_(DumpResult{image_bytes(site_.outer_dir), monotonic_ns() - started_ns_});
-  }
+  if (!done_) return;
   Error error = late_ ? Error(Code::kTimeout, "the checkpoint took too long")
                       : failure(site_, kDumpLog, result);
   if (result.signal != 0 || result.exit_code > 128) return fail_frozen(std::move(error));
@@ -182,33 +173,28 @@ void Dump::fail_frozen(Error error) {
 
 class Restore final : public Operation {
  public:
-  Restore(Executor& executor, EngineSite site, std::shared_ptr<CriuCommand> command)
-      : Operation(executor, std::move(site), command), watch_(executor) {}
+  using Operation::Operation;
 
   Status start(std::chrono::milliseconds limit, Done<std::unique_ptr<HeldTree>> done);
 
  private:
-  void held();
+  void held() override;
   void ended(const ChildResult& result) override;
   void timed_out() override;
   void finish(Result<std::unique_ptr<HeldTree>> result);
 
-  GateWatch watch_;
   Done<std::unique_ptr<HeldTree>> done_;  // empty once called
 };
 
 Status Restore::start(std::chrono::milliseconds limit, Done<std::unique_ptr<HeldTree>> done) {
   DVS_TRY(record_command(site_.outer_dir, command_.lock()->pid()));
-  auto self = std::static_pointer_cast<Restore>(shared_from_this());
-  DVS_TRY(watch_.start(site_.outer_dir, [self] { self->held(); }));
   done_ = std::move(done);
-  go(restore_options(site_), limit);
+  go(limit);
   return {};
 }
 
 void Restore::finish(Result<std::unique_ptr<HeldTree>> result) {
   timer_.cancel();
-  watch_.stop();
   if (auto done = std::exchange(done_, nullptr)) done(std::move(result));
 }
 
@@ -238,7 +224,7 @@ class CriuEngine final : public Engine {
   ~CriuEngine() override;
 
   const std::string& version() const override { return version_; }
-  void prepare_dump(const EngineSite& site, std::function<void()> ready) override;
+  void prepare_dump(const DumpRequest& request, std::function<void()> ready) override;
   void prepare_restore(const RestoreRequest& request, std::function<void()> ready) override;
   void warm_up(const EngineSite& site) override { probe_kernel(site); }
   void discard(const EngineSite& site) override;
@@ -254,11 +240,12 @@ class CriuEngine final : public Engine {
   // criu keeps what it learns about the kernel in the DC's /run/criu.kdat; learning it takes 25 to
   // 50 ms. Once per DC, so that it is there when it counts.
   void probe_kernel(const EngineSite& site);
-  Result<Command> launch(const EngineSite& site, const std::string& verb,
+  Result<Command> launch_dump(const DumpRequest& request);
+  Result<Command> launch_restore(const RestoreRequest& request);
+  Result<Command> launch(const EngineSite& site, const Json& job,
                          const std::vector<std::string>& cgroups);
-  // The command prepared for this site, or a new one.
-  Result<Command> take(const EngineSite& site, const std::string& verb,
-                       const std::vector<std::string>& cgroups);
+  // The command prepared for this site, if there is one.
+  Command take(const char* verb, const EngineSite& site);
   void keep(const std::string& name, Result<Command> command, std::function<void()> ready);
   Status try_dump(const DumpRequest& request, const Done<DumpResult>& done);
   Status try_restore(const RestoreRequest& request, const Done<std::unique_ptr<HeldTree>>& done);
@@ -288,53 +275,48 @@ void CriuEngine::probe_kernel(const EngineSite& site) {
   if (!started.ok()) probed_.erase(site.prefix);
 }
 
-Result<CriuEngine::Command> CriuEngine::launch(const EngineSite& site, const std::string& verb,
+Result<CriuEngine::Command> CriuEngine::launch_dump(const DumpRequest& request) {
+  const std::string& dir = request.site.outer_dir;
+  DVS_TRY(make_dirs(dir));
+  DVS_ASSIGN(const auto names, list_dir(dir));
+  if (!names.empty()) return Error(Code::kInvalid, dir + " is not empty");
+  return launch(request.site, dump_job(request), {});
+}
+
+Result<CriuEngine::Command> CriuEngine::launch_restore(const RestoreRequest& request) {
+  return launch(request.site, restore_job(request.site), request.cgroup_procs_files);
+}
+
+Result<CriuEngine::Command> CriuEngine::launch(const EngineSite& site, const Json& job,
                                                const std::vector<std::string>& cgroups) {
   std::vector<std::string> argv = site.prefix;
-  if (verb == kDump) argv.insert(argv.end(), {"/bin/sh", "-c", kIgnoreFileLimit, "sh"});
-  argv.insert(argv.end(), {options_.program, verb});
-  return CriuCommand::start(executor_, std::move(argv), cgroups);
+  argv.insert(argv.end(), {options_.runner, options_.program});
+  return CriuCommand::start(executor_, std::move(argv), job, cgroups);
 }
 
-Result<CriuEngine::Command> CriuEngine::take(const EngineSite& site, const std::string& verb,
-                                             const std::vector<std::string>& cgroups) {
-  if (auto node = prepared_.extract(key(verb, site)); !node.empty() && node.mapped()->running()) {
-    return std::move(node.mapped());
-  }
-  return launch(site, verb, cgroups);
-}
-
-// Polls, since nothing tells that a pipe has been emptied: twice a millisecond, for some 10 ms.
-void await_ready(Executor& executor, const std::shared_ptr<CriuCommand>& command,
-                 std::function<void()> ready) {
-  auto timer =
-      std::make_shared<boost::asio::steady_timer>(executor, std::chrono::microseconds(500));
-  timer->async_wait([&executor, command, timer, ready](const boost::system::error_code& ec) {
-    if (ec) return;
-    if (command->ready()) return ready();
-    await_ready(executor, command, ready);
-  });
+CriuEngine::Command CriuEngine::take(const char* verb, const EngineSite& site) {
+  auto node = prepared_.extract(key(verb, site));
+  return !node.empty() && node.mapped()->running() ? node.mapped() : nullptr;
 }
 
 void CriuEngine::keep(const std::string& name, Result<Command> command,
                       std::function<void()> ready) {
   if (command.ok()) prepared_[name] = *command;
   if (ready == nullptr) return;
-  if (command.ok()) return await_ready(executor_, *command, std::move(ready));
+  if (command.ok()) return (*command)->await_ready(std::move(ready));
   boost::asio::post(executor_, std::move(ready));
 }
 
-void CriuEngine::prepare_dump(const EngineSite& site, std::function<void()> ready) {
-  discard(site);
-  probe_kernel(site);
-  keep(key(kDump, site), launch(site, kDump, {}), std::move(ready));
+void CriuEngine::prepare_dump(const DumpRequest& request, std::function<void()> ready) {
+  discard(request.site);
+  probe_kernel(request.site);
+  keep(key(kDump, request.site), launch_dump(request), std::move(ready));
 }
 
 void CriuEngine::prepare_restore(const RestoreRequest& request, std::function<void()> ready) {
   discard(request.site);
   probe_kernel(request.site);
-  keep(key(kRestore, request.site), launch(request.site, kRestore, request.cgroup_procs_files),
-       std::move(ready));
+  keep(key(kRestore, request.site), launch_restore(request), std::move(ready));
 }
 
 void CriuEngine::discard(const EngineSite& site) {
@@ -345,25 +327,21 @@ void CriuEngine::discard(const EngineSite& site) {
 }
 
 Status CriuEngine::try_dump(const DumpRequest& request, const Done<DumpResult>& done) {
-  const std::string& dir = request.site.outer_dir;
-  if (!plain_path(request.site.inner_dir) || !plain_path(request.freezer_dir)) {
-    return Error(Code::kInvalid, "a directory's name has a character that criu cannot take");
+  Command command = take(kDump, request.site);
+  if (command == nullptr) {
+    DVS_ASSIGN(command, launch_dump(request));
   }
-  DVS_TRY(make_dirs(dir));
-  DVS_ASSIGN(const auto names, list_dir(dir));
-  if (!names.empty()) return Error(Code::kInvalid, dir + " is not empty");
-  DVS_ASSIGN(const Command command, take(request.site, kDump, {}));
   std::make_shared<Dump>(executor_, request.site, command)->start(request, options_.timeout, done);
   return {};
 }
 
 Status CriuEngine::try_restore(const RestoreRequest& request,
                                const Done<std::unique_ptr<HeldTree>>& done) {
-  if (!plain_path(request.site.inner_dir)) {
-    return Error(Code::kInvalid, "a directory's name has a character that criu cannot take");
+  DVS_TRY(create_gate(request.site.outer_dir));
+  Command command = take(kRestore, request.site);
+  if (command == nullptr) {
+    DVS_ASSIGN(command, launch_restore(request));
   }
-  DVS_TRY(create_gate(request.site.outer_dir, options_.gate));
-  DVS_ASSIGN(const Command command, take(request.site, kRestore, request.cgroup_procs_files));
   auto started =
       std::make_shared<Restore>(executor_, request.site, command)->start(options_.timeout, done);
   if (!started.ok()) command->give_up();
@@ -409,7 +387,9 @@ Result<std::unique_ptr<Engine>> open_criu(Executor& executor, CriuOptions option
   if (version.empty()) {
     return Error(Code::kUnsupported, options.program + " is not criu 4.2 or newer" + advice);
   }
-  if (::access(options.gate.c_str(), X_OK) != 0) return errno_error("cannot run " + options.gate);
+  if (::access(options.runner.c_str(), X_OK) != 0) {
+    return errno_error("cannot run " + options.runner);
+  }
   return std::unique_ptr<Engine>(
       std::make_unique<CriuEngine>(executor, std::move(options), version));
 }

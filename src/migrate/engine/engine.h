@@ -60,18 +60,20 @@ class Engine {
   // The engine's name and version, e.g. "criu 4.2.1".
   virtual const std::string& version() const = 0;
 
-  // Optional, ahead of dump() or restore() for the same site (and cgroups): starts the engine's
-  // process so that it only waits for the word, which halves the time of the operation proper. A
-  // failure shows in the operation. At most one per site; a prepared process of a dead dvsd ends.
-  // `ready`: it waits now (or never will; the operation then starts one of its own).
-  virtual void prepare_dump(const EngineSite& site, std::function<void()> ready = {}) = 0;
+  // Optional, ahead of dump() or restore() for the same site, task and cgroups: starts the engine's
+  // process so that it only waits for the word, which halves the time of the operation proper. The
+  // task may run on until the dump. A failure shows in the operation. At most one per site; a
+  // prepared process of a dead dvsd ends. `ready`: it waits now (or never will; the operation then
+  // fails, or starts one of its own).
+  virtual void prepare_dump(const DumpRequest& request, std::function<void()> ready = {}) = 0;
   virtual void prepare_restore(const RestoreRequest& request, std::function<void()> ready = {}) = 0;
   // Optional, once per DC: learns what the kernel can do, which takes some 30 ms the first time.
   virtual void warm_up(const EngineSite& site) = 0;
   // Ends what was prepared for the site and not used.
   virtual void discard(const EngineSite& site) = 0;
 
-  // Writes images of the tree into site.outer_dir (created, must be empty). The tree stays frozen
+  // Writes images of the tree into site.outer_dir (created here or by prepare_dump(); must be empty
+  // before that). The tree stays frozen
   // and alive, whatever the outcome; the caller thaws or kills it. Errors: kUnsupported — it
   // uses something the engine cannot move; the message names it in a user's words (from criu's
   // log); kNoSpace — the directory's tmpfs is full; kTimeout; kInternal with the first error line.
@@ -89,8 +91,8 @@ class Engine {
 };
 
 struct CriuOptions {
-  std::string program;  // path of a criu >= 4.2, or of scripts' wrapper for it
-  std::string gate;     // path of dvs-gate
+  std::string program;  // path of a criu >= 4.2, or of a wrapper for it
+  std::string runner;   // path of dvs-criu
   std::chrono::milliseconds timeout{60000};
 };
 

@@ -32,10 +32,10 @@ void wake(const TestNode& node) {
 TEST_F(EngineTest, TellsItsVersion) { EXPECT_EQ(engine_->version().substr(0, 7), "criu 4."); }
 
 TEST_F(EngineTest, NeedsCriu) {
-  auto engine = open_criu(executor_, {"/nonexistent/criu", GATE_PROGRAM});
+  auto engine = open_criu(executor_, {"/nonexistent/criu", RUNNER_PROGRAM});
   ASSERT_FALSE(engine.ok());
   EXPECT_EQ(engine.error().code(), Code::kUnsupported);
-  auto other = open_criu(executor_, {"/bin/true", GATE_PROGRAM});
+  auto other = open_criu(executor_, {"/bin/true", RUNNER_PROGRAM});
   ASSERT_FALSE(other.ok());
   EXPECT_EQ(other.error().code(), Code::kUnsupported);
 }
@@ -78,7 +78,7 @@ TEST_F(EngineTest, PreparedCommandsDoTheSame) {
   TestNode source("source");
   TestNode target("target");
   const pid_t pid = start(source, "count");
-  engine_->prepare_dump(source.site(kImages));
+  engine_->prepare_dump({source.site(kImages), pid, source.cgroup()});
   engine_->prepare_restore({target.site(kImages), {target.procs_file()}});
   migrate(source, pid, target);
   EXPECT_TRUE(counts(target));
@@ -87,7 +87,7 @@ TEST_F(EngineTest, PreparedCommandsDoTheSame) {
 
 TEST_F(EngineTest, PreparationProbesTheKernelBeforeItCounts) {
   TestNode source("source");
-  engine_->prepare_dump(source.site(kImages));
+  engine_->prepare_dump({source.site(kImages), start(source, "count"), source.cgroup()});
   EXPECT_TRUE(
       eventually([&] { return ::access(source.outside("/run/criu.kdat").c_str(), F_OK) == 0; }));
   engine_->discard(source.site(kImages));
@@ -243,7 +243,7 @@ TEST_F(EngineTest, DumpThatIsGivenUpHalfWayLeavesTheTreeFrozenAndSound) {
     auto hasty = open(std::chrono::milliseconds(ms));
     ASSERT_TRUE(remove_tree(source.site(kImages).outer_dir).ok());
     source.freeze();
-    hasty->prepare_dump(source.site(kImages));
+    hasty->prepare_dump({source.site(kImages), pid, source.cgroup()});
     auto dumped = dump(*hasty, source, pid);
     if (!dumped.ok()) {
       EXPECT_EQ(dumped.error().code(), Code::kTimeout) << dumped.error().message();
@@ -338,7 +338,7 @@ TEST_F(EngineTest, ClockGoesOnInAnotherTimeNamespace) {
 
 TEST_F(EngineTest, CpuOfThisNodeSuitsItself) {
   const std::string dir = "/tmp/dvs_engine_cpu_" + std::to_string(::getpid());
-  const CriuOptions options{testing::criu_program(), GATE_PROGRAM, std::chrono::seconds(10)};
+  const CriuOptions options{testing::criu_program(), RUNNER_PROGRAM, std::chrono::seconds(10)};
   auto cpu = await<std::string>([&](auto done) { describe_cpu(executor_, options, dir, done); });
   ASSERT_TRUE(cpu.ok()) << cpu.error().message();
   auto suits = await<bool>([&](auto done) { check_cpu(executor_, options, dir, *cpu, done); });

@@ -1,7 +1,6 @@
 #include "migrate/engine/gate.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <spdlog/fmt/fmt.h>
 #include <sys/stat.h>
 
@@ -17,9 +16,7 @@ namespace {
 // How long the restoring command may take from the decision to its end.
 constexpr std::chrono::seconds kDecisionLimit{5};
 
-std::string gate_file(const std::string& dir, const char* suffix) {
-  return dir + kGateScript + suffix;
-}
+std::string gate_file(const std::string& dir, const char* suffix) { return dir + "/gate" + suffix; }
 
 bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
@@ -145,16 +142,12 @@ class GatedTree final : public HeldTree {
 
 }  // namespace
 
-Status create_gate(const std::string& outer_dir, const std::string& program) {
-  for (const char* suffix : {"", ".in", ".out", ".command", ".held", ".resumed"}) {
+Status create_gate(const std::string& outer_dir) {
+  for (const char* suffix : {".in", ".command", ".held", ".resumed"}) {
     ::unlink(gate_file(outer_dir, suffix).c_str());
   }
-  const std::string script = gate_file(outer_dir, "");
-  if (::symlink(program.c_str(), script.c_str()) != 0) return errno_error("cannot create " + script);
-  for (const char* suffix : {".in", ".out"}) {
-    const std::string path = gate_file(outer_dir, suffix);
-    if (::mkfifo(path.c_str(), 0600) != 0) return errno_error("cannot create " + path);
-  }
+  const std::string path = gate_file(outer_dir, ".in");
+  if (::mkfifo(path.c_str(), 0600) != 0) return errno_error("cannot create " + path);
   return {};
 }
 
@@ -162,32 +155,6 @@ Status record_command(const std::string& outer_dir, pid_t pid) {
   const auto started = start_time(pid);
   if (!started) return Error(Code::kInternal, "criu ended at once");
   return replace_file(gate_file(outer_dir, ".command"), fmt::format("{} {}\n", pid, *started));
-}
-
-Status GateWatch::start(const std::string& outer_dir, std::function<void()> held) {
-  DVS_ASSIGN(UniqueFd fd, open_fifo(gate_file(outer_dir, ".out")));
-  boost::system::error_code ec;
-  reports_.assign(fd.get(), ec);
-  if (ec) return errno_error("cannot watch the gate", ec.value());
-  fd.release();
-  await(std::move(held));
-  return {};
-}
-
-void GateWatch::await(std::function<void()> held) {
-  reports_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
-                      [this, held = std::move(held)](boost::system::error_code failed) {
-                        if (failed) return;
-                        // The reactor may wake a wait for a descriptor that was closed meanwhile.
-                        pollfd reported{reports_.native_handle(), POLLIN, 0};
-                        if (::poll(&reported, 1, 0) == 0) return await(held);
-                        held();
-                      });
-}
-
-void GateWatch::stop() {
-  boost::system::error_code ignored;
-  reports_.close(ignored);
 }
 
 Result<std::unique_ptr<HeldTree>> open_held_tree(Executor& executor, const std::string& outer_dir) {

@@ -1,0 +1,163 @@
+// dvs-criu CRIU: one dump or restore by criu inside a DC, for dvsd. It stands between them so that
+// a restored tree that waits for the decision does not depend on dvsd's life.
+//
+// Standard input is a SOCK_SEQPACKET socket to dvsd (migrate/engine/command.h). First comes what to
+// do, as JSON:
+//
+//   {"do": "dump", "images": DIR, "pid": ROOT, "freezer": CGROUP-DIR} | {"do": "restore", "images":
+//   DIR}
+//
+// It does all that can be done ahead, says "ready", and waits for "go". Later it says "held" when
+// a restored tree waits at its gate, and "done" when the work is done. When the socket is closed
+// before "go" it ends, having touched nothing.
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+#include "base/json.h"
+#include "gate.h"
+#include "service.h"
+
+namespace dvs::helper {
+namespace {
+
+constexpr int kBadRequest = 2;
+constexpr int kNoCriu = 127;
+constexpr uint32_t kGhostBytes = 64 << 20;  // contents of a removed file that move along
+// For criu's collecting of a tree that is frozen already: milliseconds, unless another tracer
+// holds a process, which criu waits for until then.
+constexpr uint32_t kCollectSeconds = 2;
+
+struct Job {
+  bool dump = false;
+  std::string images;
+  int pid = 0;
+  std::string freezer;
+  std::string gate() const { return images + "/gate"; }
+};
+
+void say(std::string_view word) {
+  ::send(STDIN_FILENO, word.data(), word.size(),
+         MSG_NOSIGNAL);  // a dvsd that has died hears nothing
+}
+
+std::string hear() {
+  char text[4096];
+  ssize_t size = 0;
+  while ((size = ::recv(STDIN_FILENO, text, sizeof text, 0)) < 0 && errno == EINTR) {
+  }
+  return size <= 0 ? std::string() : std::string(text, static_cast<size_t>(size));
+}
+
+Result<Job> hear_job() {
+  DVS_ASSIGN(const Json json, parse_json(hear()));
+  Job job;
+  DVS_ASSIGN(const auto what, json_get<std::string>(json, "do"));
+  DVS_ASSIGN(job.images, json_get<std::string>(json, "images"));
+  job.dump = what == "dump";
+  if (job.dump) {
+    DVS_ASSIGN(job.pid, json_get<int>(json, "pid"));
+    DVS_ASSIGN(job.freezer, json_get<std::string>(json, "freezer"));
+  }
+  return job;
+}
+
+criu_rpc::Request request_of(const Job& job) {
+  criu_rpc::Request request;
+  request.set_type(job.dump ? criu_rpc::DUMP : criu_rpc::RESTORE);
+  criu_rpc::Options& options = *request.mutable_opts();
+  options.set_images_dir_fd(-1);
+  options.set_images_dir(job.images);
+  options.set_log_file(job.dump ? "dump.log" : "restore.log");
+  options.set_notify_scripts(true);
+  options.set_manage_cgroups_mode(criu_rpc::IGNORE);
+  options.set_file_locks(true);
+  options.set_tcp_established(true);
+  options.set_tcp_skip_in_flight(true);
+  options.set_ext_unix_sk(true);
+  if (job.dump) {
+    options.set_pid(job.pid);
+    options.set_freeze_cgroup(job.freezer);
+    options.set_leave_running(true);
+    options.set_network_lock(criu_rpc::SKIP);
+    options.set_ghost_limit(kGhostBytes);
+    options.set_timeout(kCollectSeconds);
+  }
+  return request;
+}
+
+// criu waits for ever for a tree whose first process was killed at the gate.
+bool is_alive(int pid) {
+  char stat[512] = {};
+  std::FILE* file = std::fopen(("/proc/" + std::to_string(pid) + "/stat").c_str(), "re");
+  if (file == nullptr) return false;
+  const size_t size = std::fread(stat, 1, sizeof stat - 1, file);
+  std::fclose(file);
+  const char* name_end = size > 0 ? std::strrchr(stat, ')') : nullptr;
+  return name_end != nullptr && std::strncmp(name_end, ") Z", 3) != 0;
+}
+
+// criu is up when it answers this.
+bool await_criu(CriuService& criu) {
+  criu_rpc::Request version;
+  version.set_type(criu_rpc::VERSION);
+  version.set_keep_open(true);
+  return criu.send(version) && criu.receive().has_value();
+}
+
+bool await_go() {
+  say("ready");
+  return hear() == "go";
+}
+
+bool on_notification(const Job& job, const criu_rpc::Notification& notification) {
+  const std::string& script = notification.script();
+  // Nothing is stopped yet; what criu knows of itself and the kernel, it knows now.
+  if (script == "pre-dump") return await_go();
+  if (script == "post-restore") {
+    return hold_at_gate(job.gate(), [] { say("held"); }) && is_alive(notification.pid());
+  }
+  if (script == "post-resume") return mark_resumed(job.gate());
+  return true;
+}
+
+bool carry_out(CriuService& criu, const Job& job) {
+  if (!await_criu(criu)) return false;
+  if (!job.dump && !await_go()) return false;
+  if (!criu.send(request_of(job))) return false;
+  while (auto response = criu.receive()) {
+    if (response->type() != criu_rpc::NOTIFY) return response->success();
+    if (!criu.acknowledge(on_notification(job, response->notify()))) return false;
+  }
+  return false;
+}
+
+int run(const char* program) {
+  auto job = hear_job();
+  if (!job.ok()) return kBadRequest;
+  // So that a dump can be made to give up in good order (CriuCommand::fail_writes()).
+  ::signal(SIGXFSZ, job->dump ? SIG_IGN : SIG_DFL);
+  CriuService criu;
+  if (!criu.start(program)) return kNoCriu;
+  const bool done = carry_out(criu, *job);
+  if (done) say("done");
+  const int status = criu.finish();
+  return done ? 0 : status == 0 ? 1 : status < 0 ? 129 : status;
+}
+
+}  // namespace
+}  // namespace dvs::helper
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fputs("usage: dvs-criu CRIU (started by dvsd)\n", stderr);
+    return dvs::helper::kBadRequest;
+  }
+  return dvs::helper::run(argv[1]);
+}
