@@ -1,6 +1,7 @@
 #include "wire/frame.h"
 
-#include <zlib.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #include <algorithm>
 #include <cstring>
@@ -12,11 +13,10 @@
 namespace dvs::wire {
 namespace {
 
-constexpr size_t kHeaderCrcOffset = 16;
+constexpr size_t kHeaderChecksumOffset = 16;
 
-uint32_t crc_of(std::string_view bytes) {
-  return static_cast<uint32_t>(
-      crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+uint32_t checksum_of(std::string_view bytes) {
+  return static_cast<uint32_t>(XXH3_64bits(bytes.data(), bytes.size()));
 }
 
 }  // namespace
@@ -41,11 +41,11 @@ void append_frame(std::string& out, FrameType type, std::string_view body) {
   header.put(static_cast<uint8_t>(type));
   header.put(uint16_t{0});
   header.put(static_cast<uint32_t>(body.size()));
-  header.put(crc_of(body));
+  header.put(checksum_of(body));
   const std::string checked = header.take();
-  Writer crc;
-  crc.put(crc_of(checked));
-  out.append(checked).append(crc.take()).append(body);
+  Writer checksum;
+  checksum.put(checksum_of(checked));
+  out.append(checked).append(checksum.take()).append(body);
 }
 
 std::string encode_frame(FrameType type, std::string_view body) {
@@ -86,9 +86,9 @@ Status FrameReader::parse_header() {
   const auto type = reader.get<uint8_t>();
   const auto flags = reader.get<uint16_t>();
   body_size_ = reader.get<uint32_t>();
-  body_crc_ = reader.get<uint32_t>();
+  body_checksum_ = reader.get<uint32_t>();
   if (magic != kMagic) return fail(fmt::format("not a frame: magic {:#010x}", magic));
-  if (reader.get<uint32_t>() != crc_of(header.substr(0, kHeaderCrcOffset))) {
+  if (reader.get<uint32_t>() != checksum_of(header.substr(0, kHeaderChecksumOffset))) {
     return fail("frame header with a wrong checksum");
   }
   if (version != kVersion) return fail(fmt::format("frame version {}, not {}", version, kVersion));
@@ -107,7 +107,7 @@ Status FrameReader::take_body(std::string_view& bytes, std::vector<Frame>& out) 
   body_.append(bytes.substr(0, count));
   bytes.remove_prefix(count);
   if (body_.size() < body_size_) return {};
-  if (crc_of(body_) != body_crc_) return fail("frame body with a wrong checksum");
+  if (checksum_of(body_) != body_checksum_) return fail("frame body with a wrong checksum");
   out.push_back({type_, std::exchange(body_, {})});
   header_size_ = 0;
   return {};

@@ -2,9 +2,11 @@
 // endian, then a body. No I/O here: FrameReader eats bytes and yields whole, checked frames.
 //
 //   offset 0  u32 magic "DVS1" (0x31535644)     offset 8   u32 body length (<= kMaxBody)
-//   offset 4  u8  version (1)                   offset 12  u32 CRC-32 of the body (zlib)
-//   offset 5  u8  type                          offset 16  u32 CRC-32 of bytes 0..15
+//   offset 4  u8  version (1)                   offset 12  u32 checksum of the body (*)
+//   offset 5  u8  type                          offset 16  u32 checksum of bytes 0..15
 //   offset 6  u16 flags (0 in version 1)        offset 20  body
+//
+// (*) the low half of XXH3-64.
 #pragma once
 
 #include <array>
@@ -68,7 +70,7 @@ class FrameReader {
   size_t header_size_ = 0;  // bytes of the header that are here; kHeaderSize: it is checked
   FrameType type_{};        // from here on: of a checked header
   size_t body_size_ = 0;
-  uint32_t body_crc_ = 0;
+  uint32_t body_checksum_ = 0;
   std::string body_;
   std::string failure_;  // empty: none
 };
