@@ -14,7 +14,7 @@ namespace {
 constexpr uint8_t kManifest = 1;
 constexpr uint8_t kChunk = 2;
 constexpr uint8_t kEnd = 3;
-constexpr size_t kChunkBytes = 256 * 1024;
+constexpr size_t kChunkBytes = 64 * 1024;
 constexpr size_t kMaxPieces = 10'000;
 
 std::string begin_body(wire::Writer& out, uint8_t part, const std::string& id) {
