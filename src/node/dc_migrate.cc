@@ -51,13 +51,38 @@ EngineSite DcPart::site(const std::string& migration) const {
 
 // ---- the record changes ----
 
+// Whether this node is still busy with a migration of that task, perhaps one that is decided.
+bool DcPart::migrates(const std::string& task, const std::string& other_than) const {
+  const auto same = [&](const auto& entry) {
+    return entry.first != other_than && entry.second->record().task == task;
+  };
+  return std::any_of(sources_.begin(), sources_.end(), same) ||
+         std::any_of(targets_.begin(), targets_.end(), same);
+}
+
+// The next migration of a task may begin as soon as the last one is decided. What is to be done
+// here for the last one comes first: it opens the gates that the next one closes.
 void DcPart::on_migration(const MigrationRecord& record, const MigrationRecord* before) {
+  if (migrates(record.task, record.id)) {
+    postponed_.emplace_back(record, before == nullptr ? std::nullopt : std::optional(*before));
+    return;
+  }
   const bool was_active = before != nullptr && before->state == MigrationState::kActive;
   if (record.state == MigrationState::kActive) {
     if (before == nullptr) begin_migration(record);
     return;
   }
   if (was_active || before == nullptr) end_migration(record);
+}
+
+void DcPart::take_up_postponed() {
+  context_.later([weak = weak_from_this()] {
+    auto self = weak.lock();
+    if (self == nullptr) return;
+    for (const auto& [record, before] : std::exchange(self->postponed_, {})) {
+      self->on_migration(record, before.has_value() ? &*before : nullptr);
+    }
+  });
 }
 
 void DcPart::begin_migration(const MigrationRecord& record) {
@@ -361,6 +386,7 @@ void DcPart::on_source_finished(const MigrationRecord& record) {
   context_.engine.discard(site(record.id));
   report_done(record, {{"role", "source"}});
   sources_.erase(record.id);
+  take_up_postponed();
 }
 
 // ---- target ----
@@ -437,6 +463,7 @@ void DcPart::on_target_finished(const MigrationRecord& record) {
   context_.engine.discard(site(record.id));
   report_done(record, {{"role", "target"}, {"phases", record.phases}});
   targets_.erase(record.id);
+  take_up_postponed();
 }
 
 }  // namespace dvs

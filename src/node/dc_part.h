@@ -180,8 +180,10 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void clean_up(const MigrationRecord& record, Done<bool> done) override;
   void on_target_finished(const MigrationRecord& record) override;
 
+  bool migrates(const std::string& task, const std::string& other_than = "") const;
   void begin_migration(const MigrationRecord& record);
   void end_migration(const MigrationRecord& record);
+  void take_up_postponed();
   void propose(const MigrationRecord& record, MigrationState outcome, const std::string& reason,
                int attempt);
   std::vector<Change> commit_changes(const MigrationRecord& record) const;
@@ -211,6 +213,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   std::map<std::string, std::shared_ptr<Source>> sources_;
   std::map<std::string, std::shared_ptr<Target>> targets_;
   std::map<std::string, std::vector<Done<bool>>> expected_;
+  std::vector<std::pair<MigrationRecord, std::optional<MigrationRecord>>> postponed_;
 };
 
 }  // namespace dvs

@@ -16,9 +16,9 @@ namespace {
 
 constexpr auto kBeginLimit = std::chrono::seconds(10);
 
-}  // namespace
-
-namespace {
+Error under_way() {
+  return Error(Code::kConflict, "another migration of that process is under way");
+}
 
 struct Mappings {
   uint64_t resident_bytes = 0;
@@ -49,6 +49,7 @@ Result<TaskDescription> DcPart::describe(uint32_t slot) {
   if (task == nullptr || bound_.count(slot) == 0) {
     return Error(Code::kNotFound, "the process of that endpoint is not on this node");
   }
+  if (migrates(task->id)) return under_way();
   TaskDescription description;
   description.task = task->id;
   for (const auto& [bound_slot, bound] : bound_) {
@@ -75,6 +76,7 @@ Result<TaskDescription> DcPart::describe(uint32_t slot) {
 }
 
 Status DcPart::check_arrival(const TaskDescription& description) {
+  if (migrates(description.task)) return under_way();
   if (context_.faults.fires(Fault::kPreflight)) {
     return Error(Code::kUnsupported, "the preflight refused (injected)");
   }

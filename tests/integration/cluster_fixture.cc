@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <deque>
 #include <filesystem>
 #include <iostream>
 #include <regex>
+#include <sstream>
 #include <thread>
 
 #include "base/file.h"
@@ -107,6 +109,7 @@ void ClusterTest::TearDown() {
       std::cerr << "---- endpoint " << process.endpoint << ", the end of its log:\n"
                 << text.substr(text.size() - std::min<size_t>(text.size(), 800)) << "\n";
     }
+    show_logs();
   }
   for (const std::string& dc : dcs_) {
     EXPECT_OK(call("DELETE", "/v1/dcs/" + dc + "?force=1"));
@@ -114,6 +117,25 @@ void ClusterTest::TearDown() {
   for (const Process& process : started_) {
     EXPECT_TRUE(eventually([&] { return copies(process) == 0; }, 5s))
         << "process " << process.pid << " outlived its DC";
+  }
+}
+
+// What the daemons found worth a warning.
+void ClusterTest::show_logs() {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(dir_)) {
+    if (entry.path().extension() != ".log") continue;
+    auto text = read_file(entry.path());
+    std::istringstream lines(text.ok() ? *text : "");
+    std::deque<std::string> kept;
+    for (std::string line; std::getline(lines, line);) {
+      const bool worth = line.find("warn") != std::string::npos ||
+                         line.find("error") != std::string::npos ||
+                         line.find("critical") != std::string::npos;
+      if (worth) kept.push_back(line.substr(0, 400));
+      if (kept.size() > 25) kept.pop_front();
+    }
+    std::cerr << "---- " << entry.path().string() << "\n";
+    for (const std::string& line : kept) std::cerr << line << "\n";
   }
 }
 

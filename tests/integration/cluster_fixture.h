@@ -104,6 +104,7 @@ class ClusterTest : public testing::Test {
  private:
   static void expect_clean();
   void expect_content(const Process& process);
+  static void show_logs();
 
   static std::string dir_;
   static std::string cluster_;

@@ -1,14 +1,25 @@
 // A process moves between nodes; whoever works with it sees a delay and nothing else.
 #include <spdlog/fmt/fmt.h>
 
+#include <atomic>
 #include <regex>
+#include <thread>
 
 #include "cluster_fixture.h"
 
 namespace dvs::integration {
 namespace {
 
-class Moves : public ClusterTest {};
+class Moves : public ClusterTest {
+ protected:
+  // What a finished client has seen.
+  double longest_gap_ms(const Process& client) {
+    static const std::regex kGap("longest_ms=([0-9.]+)");
+    const std::string text = log(client);
+    std::smatch found;
+    return std::regex_search(text, found, kGap) ? std::stod(found[1]) : 1e9;
+  }
+};
 
 // Checks every line the spinner wrote: each tick once, in order, computed right, by the same pid.
 int check_ticks(const std::string& text, int pid) {
@@ -65,6 +76,33 @@ TEST_F(Moves, TenTimesAroundUnderLoad) {
   for (int i = 0; i < 10; ++i) ASSERT_NO_FATAL_FAILURE(must_move(server, nodes[i % 3]));
   EXPECT_GT(finish_client(near), 100);
   EXPECT_GT(finish_client(far), 100);
+  EXPECT_EQ(copies(server), 1);
+}
+
+// Each of three operators wants it elsewhere, again and again: one after the other is served, the
+// rest is refused, and nobody waits for long.
+TEST_F(Moves, ThreeOperatorsWantItElsewhere) {
+  make_dc("lab");
+  const Process server = run("lab", "n1", 5, {"echo_server"});
+  const Process client = run("lab", "n2", {"client", "5", "1", "0", "200"});
+  ASSERT_TRUE(wait_log(client, "going"));
+  std::vector<std::string> sockets;
+  for (const char* name : {"n1", "n2", "n3"}) sockets.push_back(node(name).socket);
+  std::atomic<int> committed = 0;
+  std::vector<std::thread> operators;
+  for (size_t i = 0; i < sockets.size(); ++i) {
+    operators.emplace_back([&, i] {
+      for (int round = 0; round < 2000 && committed < 8; ++round) {
+        const Json wish = {{"dc", "lab"}, {"endpoint", 5}, {"target", fmt::format("n{}", i + 1)}};
+        auto end = ask(sockets[(i + 1) % 3], "POST", "/v1/migrations", wish);
+        if (end.ok() && end->at("migration").at("state") == "committed") ++committed;
+      }
+    });
+  }
+  for (std::thread& each : operators) each.join();
+  EXPECT_GE(committed, 8);
+  EXPECT_GT(finish_client(client), 100);
+  EXPECT_LT(longest_gap_ms(client), 1000.0) << log(client);
   EXPECT_EQ(copies(server), 1);
 }
 

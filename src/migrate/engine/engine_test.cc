@@ -32,10 +32,10 @@ void wake(const TestNode& node) {
 TEST_F(EngineTest, TellsItsVersion) { EXPECT_EQ(engine_->version().substr(0, 7), "criu 4."); }
 
 TEST_F(EngineTest, NeedsCriu) {
-  auto engine = open_criu(executor_, {"/nonexistent/criu", RUNNER_PROGRAM});
+  auto engine = open_criu(executor_, {"/nonexistent/criu", testing::runner_program()});
   ASSERT_FALSE(engine.ok());
   EXPECT_EQ(engine.error().code(), Code::kUnsupported);
-  auto other = open_criu(executor_, {"/bin/true", RUNNER_PROGRAM});
+  auto other = open_criu(executor_, {"/bin/true", testing::runner_program()});
   ASSERT_FALSE(other.ok());
   EXPECT_EQ(other.error().code(), Code::kUnsupported);
 }
@@ -338,7 +338,8 @@ TEST_F(EngineTest, ClockGoesOnInAnotherTimeNamespace) {
 
 TEST_F(EngineTest, CpuOfThisNodeSuitsItself) {
   const std::string dir = "/tmp/dvs_engine_cpu_" + std::to_string(::getpid());
-  const CriuOptions options{testing::criu_program(), RUNNER_PROGRAM, std::chrono::seconds(10)};
+  const CriuOptions options{testing::criu_program(), testing::runner_program(),
+                            std::chrono::seconds(10)};
   auto cpu = await<std::string>([&](auto done) { describe_cpu(executor_, options, dir, done); });
   ASSERT_TRUE(cpu.ok()) << cpu.error().message();
   auto suits = await<bool>([&](auto done) { check_cpu(executor_, options, dir, *cpu, done); });

@@ -30,7 +30,7 @@ class EngineTest : public ::testing::Test {
   void SetUp() override { engine_ = open(std::chrono::seconds(30)); }
 
   std::unique_ptr<Engine> open(std::chrono::milliseconds timeout) {
-    auto engine = open_criu(executor_, {criu_program(), RUNNER_PROGRAM, timeout});
+    auto engine = open_criu(executor_, {criu_program(), runner_program(), timeout});
     if (!engine.ok()) ADD_FAILURE() << engine.error().message();
     return engine.ok() ? std::move(*engine) : nullptr;
   }

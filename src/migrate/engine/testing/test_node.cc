@@ -75,6 +75,8 @@ bool eventually(const std::function<bool()>& condition) {
   return true;
 }
 
+std::string runner_program() { return RUNNER_PROGRAM; }
+
 TestNode::TestNode(const std::string& name, int64_t clock_offset_s) {
   v2_ = !directory_exists(kV1Freezer);
   cgroup_ = std::string(v2_ ? kV2Root : kV1Freezer) + "/dvs_engine_test_" +

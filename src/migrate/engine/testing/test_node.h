@@ -15,6 +15,8 @@
 
 namespace dvs::testing {
 
+std::string runner_program();  // path of dvs-criu
+
 class TestNode {
  public:
   // `clock_offset_s` is added to CLOCK_MONOTONIC inside.
