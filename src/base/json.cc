@@ -85,6 +85,7 @@ template Result<double> json_get<double>(const Json&, const char*);
 template Result<std::string> json_get<std::string>(const Json&, const char*);
 template Result<Json> json_get<Json>(const Json&, const char*);
 template Result<std::vector<int>> json_get<std::vector<int>>(const Json&, const char*);
+template Result<std::vector<int64_t>> json_get<std::vector<int64_t>>(const Json&, const char*);
 template Result<std::vector<std::string>> json_get<std::vector<std::string>>(const Json&,
                                                                              const char*);
 template Result<std::vector<Json>> json_get<std::vector<Json>>(const Json&, const char*);

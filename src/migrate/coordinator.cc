@@ -50,13 +50,16 @@ void Coordinator::preflight_target(const RunningPtr& running, const Json& descri
   auto task = json_get<std::string>(description, "task");
   auto slots = json_get<std::vector<int>>(description, "slots");
   auto endpoints = json_get<std::vector<int>>(description, "endpoints");
-  if (!task.ok() || !slots.ok() || !endpoints.ok()) {
+  auto revisions = json_get<std::vector<int64_t>>(description, "revisions");
+  if (!task.ok() || !slots.ok() || !endpoints.ok() || !revisions.ok() ||
+      revisions->size() != slots->size()) {
     return running->done(Error(Code::kCorrupt, "the source's description makes no sense"));
   }
   record.dc = running->request.dc;
   record.task = *task;
   record.slots.assign(slots->begin(), slots->end());
   record.endpoints = *endpoints;
+  running->slot_revisions = *revisions;
   record.source = running->request.source;
   record.target = running->request.target;
   record.coordinator = self_;
@@ -70,7 +73,8 @@ void Coordinator::preflight_target(const RunningPtr& running, const Json& descri
   });
 }
 
-// START: one transaction that takes the lock and writes the record everybody acts on.
+// START: one transaction that takes the lock and writes the record everybody acts on, if the
+// endpoints are where and what the preflight has found.
 void Coordinator::start(const RunningPtr& running) {
   MigrationRecord& record = running->record;
   record.started_ns = realtime_ns();
@@ -79,13 +83,18 @@ void Coordinator::start(const RunningPtr& running) {
   const std::string lock = keys_.lock(record.dc, record.task);
   std::vector<Compare> compares = {Compare::absent(lock),
                                    Compare::absent(keys_.migration(record.id))};
+  for (size_t i = 0; i < record.slots.size(); ++i) {
+    compares.push_back(
+        Compare::exists_at(keys_.endpoint(record.dc, record.slots[i]), running->slot_revisions[i]));
+  }
   std::vector<Change> changes = {Change::put(lock, record.id),
                                  Change::put(keys_.migration(record.id), to_json(record).dump())};
   store_.txn(std::move(compares), std::move(changes), [this, running](Result<TxnResult> result) {
     if (result.ok() && !result->applied) {
       running_.erase(running->record.id);
       return running->done(
-          Error(Code::kConflict, "another migration of that process is under way"));
+          Error(Code::kConflict,
+                "another migration of that process is under way, or it has just moved; try again"));
     }
     if (!result.ok() && running->revision == 0) {
       // Unknown whether it was written; if it was, the record's arrival or the time-out will tell.

@@ -55,7 +55,8 @@ class Coordinator {
   struct Running {
     MigrationRequest request;
     MigrationRecord record;
-    int64_t revision = 0;
+    int64_t revision = 0;                 // of the migration's record
+    std::vector<int64_t> slot_revisions;  // of the endpoints' records, at the preflight
     OnEvent on_event;
     Done<MigrationRecord> done;
     int64_t began_ns = 0;    // CLOCK_MONOTONIC, of the request

@@ -31,6 +31,7 @@ struct TaskDescription {
   std::string task;
   std::vector<uint32_t> slots;
   std::vector<int> endpoints;
+  std::vector<int64_t> revisions;  // of the endpoints' records
   std::vector<int> pids;     // DC-wide, of all its processes
   std::vector<int> threads;  // DC-wide, of all its threads
   uint64_t memory_bytes = 0;

@@ -54,6 +54,8 @@ Result<TaskDescription> DcPart::describe(uint32_t slot) {
   description.task = task->id;
   for (const auto& [bound_slot, bound] : bound_) {
     if (bound.task != task->id) continue;
+    const auto* entry = context_.cluster.endpoint(record_.name, bound_slot);
+    description.revisions.push_back(entry == nullptr ? 0 : entry->revision);
     description.slots.push_back(bound_slot);
     description.endpoints.push_back(region_.at(bound_slot).endpoint.load());
   }

@@ -14,9 +14,10 @@ namespace {
 constexpr int64_t kPartsLimitNs = 15'000'000'000;
 
 Json to_json(const TaskDescription& d) {
-  return {{"task", d.task},  {"slots", d.slots},     {"endpoints", d.endpoints},
-          {"pids", d.pids},  {"threads", d.threads}, {"memory_bytes", d.memory_bytes},
-          {"files", d.files}};
+  return {{"task", d.task},           {"slots", d.slots},
+          {"endpoints", d.endpoints}, {"revisions", d.revisions},
+          {"pids", d.pids},           {"threads", d.threads},
+          {"files", d.files},         {"memory_bytes", d.memory_bytes}};
 }
 
 Result<TaskDescription> description_from(const Json& json) {
