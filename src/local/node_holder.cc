@@ -21,6 +21,7 @@ namespace {
 using std::chrono_literals::operator""ms;
 using std::chrono::steady_clock;
 
+// A dvsd that ends sooner than this after its start is not started again at once.
 constexpr auto kRestartDelay = 200ms;
 constexpr auto kNoEvent = std::chrono::milliseconds(60'000);
 constexpr std::chrono::seconds kSpecLimit{10};
@@ -74,10 +75,12 @@ class Keeper {
 
   const NodeSpec spec_;
   pid_t dvsd_ = 0;  // 0: not running
+  steady_clock::time_point started_;
   steady_clock::time_point due_;
 };
 
 Status Keeper::start() {
+  started_ = steady_clock::now();
   DVS_ASSIGN(dvsd_, start_logged(spec_.dvsd_command, spec_.dvsd_log));
   return {};
 }
@@ -88,7 +91,7 @@ void Keeper::reap() {
     if (pid != dvsd_) continue;
     log::info("dvsd ended with wait status {:#x}", status);
     dvsd_ = 0;
-    due_ = steady_clock::now() + kRestartDelay;
+    due_ = started_ + kRestartDelay;
   }
 }
 

@@ -59,8 +59,7 @@ void DcPart::open(NodeContext& context, const DcRecord& record,
     log::info("DC {}: found again, first process {}", record.name, part->container_->init_pid());
     part->start();
     part->recover();
-    context.later([part, done] { done(part); });
-    return;
+    return done(part);
   }
   part->create(std::move(done));
 }

@@ -43,7 +43,8 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
                private SourceHost,
                private TargetHost {
  public:
-  // Opens what an earlier dvsd left, or creates it.
+  // Opens what an earlier dvsd left (`done` is called at once: the directory's news that come after
+  // what recover() has seen must find the part), or creates it.
   static void open(NodeContext& context, const DcRecord& record,
                    Done<std::shared_ptr<DcPart>> done);
   ~DcPart() override;

@@ -82,11 +82,15 @@ void DcPart::recover_departed() {
     const bool frozen =
         context_.cgroups.frozen(cgroup_of(id)).ok() && *context_.cgroups.frozen(cgroup_of(id));
     if (last != nullptr && last->source == context_.config.name) {
+      // Its coordinator may be waiting for this node.
+      auto done = [self = shared_from_this(), record = *last](Result<bool>) {
+        self->report_done(record, {{"role", "source"}});
+      };
       if (last->state == MigrationState::kCommitted) {
-        let_go(*last, [](Result<bool>) {});
+        let_go(*last, std::move(done));
         continue;
       }
-      go_on(*last, [](Result<bool>) {});
+      go_on(*last, std::move(done));
     } else if (frozen) {
       log::if_failed(context_.cgroups.thaw(cgroup_of(id)));
     }
