@@ -11,7 +11,7 @@ const char* const kRecord = R"({"id": "m-17", "dc": "DC0", "endpoints": [11], "t
     "started_ns": 1700000000000000000, "ended_ns": 1700000000034500000, "migration_ms": 34.46,
     "transfer_ms": 8.0, "frozen_ms": 12.0, "image_bytes": 2621440, "pid": 301,
     "phases": {"preflight": 1.0, "freeze": 0.3, "dump": 10.0, "transfer": 8.0, "restore": 11.2,
-               "decide": 1.5, "finish": 2.5}})";
+               "decide": 1.5, "resume": 2.5}})";
 
 class CliMigrateTest : public CliTest {
  protected:
@@ -46,7 +46,7 @@ TEST_F(CliMigrateTest, TellsEachPhaseAndWhatItTook) {
             "  transfer         8.0 ms\n"
             "  restore         11.2 ms\n"
             "  decide           1.5 ms\n"
-            "  finish           2.5 ms\n"
+            "  resume           2.5 ms\n"
             "  total           34.5 ms\n"
             "  frozen          12.0 ms\n"
             "  image           2.5 MiB\n");

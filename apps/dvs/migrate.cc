@@ -112,7 +112,7 @@ int tell_end(Cli& cli, const MigrateOptions& options, const Json& record) {
 
 void print_times(const Json& record) {
   for (const char* phase :
-       {"preflight", "freeze", "dump", "transfer", "restore", "decide", "finish"}) {
+       {"preflight", "freeze", "dump", "transfer", "restore", "decide", "resume"}) {
     const auto phases = json_get_or<Json>(record, "phases", Json::object());
     const std::string time = milliseconds(*phases, phase);
     if (time != "-") std::printf("  %-9s  %12s\n", phase, time.c_str());

@@ -30,7 +30,7 @@ std::vector<Feature> check_host();
 // None is kMissing.
 bool is_fit(const std::vector<Feature>& features);
 
-// {"features": [{"name", "state", "detail", "remedy"}], "fit"}, as GET /v1/check answers.
+// {"features": [{"name", "state", "detail", "remedy"}], "fit"}.
 Json check_to_json(const std::vector<Feature>& features);
 
 // The criu to use: $DVS_CRIU, else that of PATH, else /usr/local/lib/dvs/criu/criu. Empty: none.

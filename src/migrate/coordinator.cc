@@ -190,7 +190,7 @@ void Coordinator::finish(const RunningPtr& running) {
   MigrationRecord& record = running->record;
   record.ended_ns = realtime_ns();
   record.migration_ms = ms_between(running->started_ns, monotonic_ns());
-  for (const char* phase : {"freeze", "dump", "transfer", "restore", "decide"}) {
+  for (const char* phase : {"freeze", "dump", "transfer", "restore", "decide", "resume"}) {
     if (auto found = record.phases.find(phase); found != record.phases.end()) {
       record.frozen_ms += found->second;
     }

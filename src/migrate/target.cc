@@ -94,7 +94,7 @@ void Target::carry_out() {
 }
 
 void Target::commit() {
-  begin_phase("finish");
+  begin_phase("resume");
   phase_ = Phase::kFinished;
   if (Status taken = host_.take_in(record_); !taken.ok()) {
     log::error("migration {}: {}", record_.id, taken.error().message());
@@ -103,7 +103,7 @@ void Target::commit() {
     if (!resumed.ok()) {
       log::error("migration {}: cannot resume: {}", self->record_.id, resumed.error().message());
     }
-    self->end_phase("finish");
+    self->end_phase("resume");
     self->host_.settle_in(self->record_);
     self->host_.clean_up(self->record_,
                          [self](Result<bool>) { self->host_.on_target_finished(self->record_); });
