@@ -15,6 +15,7 @@
 namespace dvs {
 namespace {
 
+constexpr auto kBindAgain = std::chrono::milliseconds(500);
 constexpr unsigned kPidfdThread = O_EXCL;  // PIDFD_THREAD, Linux 6.9; missing in older headers
 
 // A descriptor that becomes readable when the thread (or process) ends.
@@ -90,6 +91,43 @@ void DcPart::bind_local(const EndpointRecord& record, uint64_t incarnation) {
     });
   }
   ops_->on_place_changed(record.slot);
+}
+
+// The directory knows the endpoint no more. When it is that of a process which lives here and has
+// not asked for this, it went with the lease of this node, which had been cut off: everybody else
+// was told that the process is gone. So is it (EDVSSHUTDOWN), and then it is bound anew.
+void DcPart::on_record_gone(uint32_t slot) {
+  const auto bound = bound_.find(slot);
+  std::optional<EndpointRecord> lost;
+  if (bound != bound_.end() && !bound->second.unbinding && bound->second.pidfd != nullptr) {
+    const dvk::Identity identity = dvk::identity_of(region_, slot);
+    lost.emplace();
+    lost->slot = slot;
+    lost->node = context_.id;
+    lost->pid = identity.pid;
+    lost->tid = identity.tid;
+    lost->name = identity.name;
+    lost->task = bound->second.task;
+  }
+  unwatch(slot);
+  if (dvk::load_kind(region_.at(slot)) != dvk::Kind::kFree) dvk::unbind(region_, slot);
+  if (lost.has_value()) bind_again(*lost);
+}
+
+// Until it is bound, has died, or somebody else has the endpoint.
+void DcPart::bind_again(const EndpointRecord& record) {
+  log::warn("DC {}: endpoint {} was lost with this node's lease; binding it again", record_.name,
+            region_.number_of(record.slot));
+  bind_in_directory(record, [weak = weak_from_this(), record](Result<int> bound) {
+    auto self = weak.lock();
+    if (self == nullptr || bound.ok()) return;
+    if (bound.error().code() == Code::kConflict) return log::error("{}", bound.error().message());
+    auto timer = std::make_shared<boost::asio::steady_timer>(self->context_.executor, kBindAgain);
+    timer->async_wait([weak, timer, record](const boost::system::error_code&) {
+      auto again = weak.lock();
+      if (again != nullptr && again->find_thread(record.tid).has_value()) again->bind_again(record);
+    });
+  });
 }
 
 std::optional<std::pair<std::string, ThreadIds>> DcPart::find_thread(int dc_tid) const {
@@ -279,12 +317,16 @@ void DcPart::serve_unbind(size_t index, uint32_t ticket, int endpoint) {
   if (entry->record.node != context_.id) return answer(EDVSRMTPROC);
   if (dvk::is_migrating(region_.at(slot))) return answer(EDVSMIGRATE);
   const std::string key = context_.keys().endpoint(record_.name, slot);
+  if (auto bound = bound_.find(slot); bound != bound_.end()) bound->second.unbinding = true;
   context_.store.txn({Compare::exists_at(key, entry->revision)}, {Change::remove(key)},
                      [self = shared_from_this(), index, ticket, slot](Result<TxnResult> result) {
                        const bool done = result.ok() && result->applied;
                        if (done) {
                          self->unwatch(slot);
                          dvk::unbind(self->region_, slot);
+                       } else if (auto bound = self->bound_.find(slot);
+                                  bound != self->bound_.end()) {
+                         bound->second.unbinding = false;
                        }
                        self->answer_request(index, ticket, done ? OK : EDVSRSCBUSY);
                      });

@@ -235,8 +235,7 @@ void DcPart::place(uint32_t slot) {
   const auto* entry = context_.cluster.endpoint(record_.name, slot);
   dvk::Descriptor& d = region_.at(slot);
   if (entry == nullptr) {
-    unwatch(slot);
-    if (dvk::load_kind(d) != dvk::Kind::kFree) dvk::unbind(region_, slot);
+    on_record_gone(slot);
   } else if (entry->record.node == context_.id) {
     // A process of ours is bound when its own transaction is answered, or when it arrives by a
     // migration; here only what an earlier dvsd had bound is found again.

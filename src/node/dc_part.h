@@ -101,6 +101,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
     pid_t host_pid = 0;
     pid_t host_tid = 0;
     std::string task;
+    bool unbinding = false;  // as the process has asked
     std::unique_ptr<boost::asio::posix::stream_descriptor> pidfd;
   };
 
@@ -130,6 +131,8 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   int endpoint_number(uint32_t slot, uint64_t incarnation) const;
   void bind_in_directory(EndpointRecord record, Done<int> done);
   void bind_local(const EndpointRecord& record, uint64_t incarnation);
+  void on_record_gone(uint32_t slot);
+  void bind_again(const EndpointRecord& record);
   void watch_process(uint32_t slot, const std::string& task, const ThreadIds& ids);
   void watch_arrived(const MigrationRecord& record, uint32_t slot);
   void await_death(uint32_t slot);

@@ -231,6 +231,14 @@ void ClusterTest::must_move(const Process& process, const std::string& target) {
   EXPECT_EQ(place(process), std::make_pair(target, process.pid));
 }
 
+std::string ClusterTest::state_of(const std::string& node) {
+  auto nodes = call("GET", "/v1/nodes");
+  for (const Json& each : nodes.ok() ? nodes->at("nodes") : Json::array()) {
+    if (each.at("name") == node) return each.at("state");
+  }
+  return "";
+}
+
 Json ClusterTest::processes(const std::string& dc) {
   auto list = call("GET", "/v1/processes?dc=" + dc);
   EXPECT_OK(list);

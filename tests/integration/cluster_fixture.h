@@ -66,6 +66,8 @@ class ClusterTest : public testing::Test {
                     const std::function<void(const std::string&)>& on_phase = {});
   // The same, and fails the test unless it committed.
   void must_move(const Process& process, const std::string& target);
+  // "up", "down" or "".
+  std::string state_of(const std::string& node);
   Json processes(const std::string& dc);
   // The node and DC-wide pid of an endpoint's process; "" when there is none.
   std::pair<std::string, int> place(const Process& process);

@@ -6,16 +6,7 @@
 namespace dvs::integration {
 namespace {
 
-class DcLife : public ClusterTest {
- protected:
-  std::string state_of(const std::string& node) {
-    auto nodes = call("GET", "/v1/nodes");
-    for (const Json& each : nodes.ok() ? nodes->at("nodes") : Json::array()) {
-      if (each.at("name") == node) return each.at("state");
-    }
-    return "";
-  }
-};
+class DcLife : public ClusterTest {};
 
 TEST_F(DcLife, ExtendedAndShrunk) {
   make_dc("lab", {"n1"});

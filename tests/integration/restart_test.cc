@@ -45,6 +45,26 @@ TEST_F(Restart, EveryNodeInTurnUnderLoad) {
   expect_serves(server, "n1");
 }
 
+// The cluster takes a node for dead whose dvsd is silent; when it is back its processes are too.
+TEST_F(Restart, ANodeThatWasGivenUpBindsItsProcessesAgain) {
+  make_dc("lab");
+  const Process server = run("lab", "n2", 5, {"echo_server"});
+  const Process client = run("lab", "n2", {"client", "5", "1", "0", "500"});
+  ASSERT_TRUE(wait_log(client, "going"));
+  finish_client(client);
+  const pid_t dvsd = node("n2").dvsd_pid;
+  ASSERT_EQ(::kill(dvsd, SIGSTOP), 0);
+  EXPECT_TRUE(eventually([&] { return state_of("n2") == "down"; }, 30s));
+  ASSERT_EQ(::kill(dvsd, SIGCONT), 0);
+  EXPECT_TRUE(
+      eventually([&] { return place(server) == std::make_pair(std::string("n2"), server.pid); }));
+  EXPECT_TRUE(wait_log(server, "bound again"));
+  await_links();
+  expect_serves(server, "n1");
+  must_move(server, "n3");
+  expect_serves(server, "n2");
+}
+
 // Both nodes of a request that was taken and not answered.
 TEST_F(Restart, ARequestInFlightIsAnsweredOnce) {
   make_dc("lab");

@@ -48,6 +48,12 @@ inline void serve() {
   for (;;) {
     message m;
     const int rc = dvk_rcvrqst(&m);
+    if (rc == EDVSSHUTDOWN) {  // its node was given up by the cluster
+      const int bound = dvk_wait4bind_T(20000);
+      printf("bound again: %d\n", bound);
+      last.clear();
+      continue;
+    }
     if (rc != OK) {
       printf("BAD: rcvrqst: %d\n", rc);
       usleep(1000);
