@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "directory/etcd_json.h"
 
 namespace dvs {
 
@@ -25,7 +26,18 @@ void Conductor::start(Done<bool> done) {
     for (const auto& [name, node] : cluster_.nodes()) on_node(name);
     for (const auto& [name, dc] : cluster_.dcs()) on_dc(name);
     cluster_.follow(*this);
+    learn_cpu();
     done(true);
+  });
+}
+
+// For the preflight of migrations; until it is known they are not refused for their CPU.
+void Conductor::learn_cpu() {
+  context_.engine.describe_cpu(context_.config.run_dir + "/cpu", [this](Result<std::string> cpu) {
+    if (cpu.ok())
+      context_.cpu = etcd::base64_encode(*cpu);
+    else
+      log::warn("cannot describe this node's CPU: {}", cpu.error().message());
   });
 }
 

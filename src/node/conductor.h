@@ -33,6 +33,7 @@ class Conductor : private Cluster::Listener, private CoordinatorHost {
   // membership.cc
   void load(Done<bool> done);
   void take_identity(Done<bool> done, int attempt);
+  void learn_cpu();
   void take_lease(Done<bool> done);
   void announce_node(Done<bool> done);
   void keep_lease();

@@ -39,6 +39,7 @@ struct NodeContext {
   NodeId id = 0;
   int64_t lease = 0;
   uint64_t incarnation = 0;
+  std::string cpu = {};  // as the engine describes it; empty: not known (yet)
   Rpc* rpc = nullptr;
   Links* links = nullptr;
 

@@ -32,10 +32,11 @@ struct TaskDescription {
   std::vector<uint32_t> slots;
   std::vector<int> endpoints;
   std::vector<int64_t> revisions;  // of the endpoints' records
-  std::vector<int> pids;     // DC-wide, of all its processes
-  std::vector<int> threads;  // DC-wide, of all its threads
+  std::vector<int> pids;           // DC-wide, of all its processes
+  std::vector<int> threads;        // DC-wide, of all its threads
   uint64_t memory_bytes = 0;
-  Json files;  // [{"path", "size"}]: mapped files
+  Json files;       // [{"path", "size"}]: mapped files
+  std::string cpu;  // of its node, base64
 };
 
 class DcPart : public std::enable_shared_from_this<DcPart>,
@@ -87,9 +88,11 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
 
   // ---- preflight ----
   Result<TaskDescription> describe(uint32_t slot);
-  Status check_arrival(const TaskDescription& description);
+  void check_arrival(const TaskDescription& description, Done<bool> done);
   // Starts the engine ahead of migration `id`. Given up again when that does not begin in time.
   void prepare_departure(const std::string& id, const Task& task, std::function<void()> ready);
+  Status check_room(const TaskDescription& description) const;
+  Status check_ids_and_files(const TaskDescription& description) const;
   Status prepare_arrival(const std::string& id, const std::string& task,
                          std::function<void()> ready);
 

@@ -9,12 +9,18 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "directory/etcd_json.h"
 #include "node/dc_part.h"
 
 namespace dvs {
 namespace {
 
 constexpr auto kBeginLimit = std::chrono::seconds(10);
+
+// An id that another node has sent; it becomes part of paths.
+bool is_plain_id(const std::string& id) {
+  return !id.empty() && id.size() < 64 && id.find_first_of("/.") == std::string::npos;
+}
 
 Error under_way() {
   return Error(Code::kConflict, "another migration of that process is under way");
@@ -68,6 +74,7 @@ Result<TaskDescription> DcPart::describe(uint32_t slot) {
     add_mappings(ids.host_pid, mappings);
   }
   description.memory_bytes = mappings.resident_bytes;
+  description.cpu = context_.cpu;
   description.files = Json::array();
   for (const std::string& path : mappings.files) {
     struct stat info {};
@@ -77,11 +84,28 @@ Result<TaskDescription> DcPart::describe(uint32_t slot) {
   return description;
 }
 
-Status DcPart::check_arrival(const TaskDescription& description) {
-  if (migrates(description.task)) return under_way();
-  if (context_.faults.fires(Fault::kPreflight)) {
-    return Error(Code::kUnsupported, "the preflight refused (injected)");
+void DcPart::check_arrival(const TaskDescription& description, Done<bool> done) {
+  Status fit = migrates(description.task) ? under_way() : Status();
+  if (!is_plain_id(description.task)) fit = Error(Code::kInvalid, "a bad id");
+  if (fit.ok() && context_.faults.fires(Fault::kPreflight)) {
+    fit = Error(Code::kUnsupported, "the preflight refused (injected)");
   }
+  if (fit.ok()) fit = check_room(description);
+  if (fit.ok()) fit = check_ids_and_files(description);
+  if (!fit.ok()) return done(fit.error());
+  // The same description is the same CPU; to ask the engine takes some 10 ms.
+  if (description.cpu.empty() || description.cpu == context_.cpu) return done(true);
+  auto cpu = etcd::base64_decode(description.cpu);
+  if (!cpu.ok()) return done(cpu.error().context("the description of the source's CPU"));
+  context_.engine.check_cpu(
+      dir_ + "/cpu-" + description.task, *cpu,
+      [done, node = context_.config.name](Result<bool> suits) {
+        if (suits.ok()) return done(true);
+        done(suits.error().context("the process cannot go on with the CPU of node " + node));
+      });
+}
+
+Status DcPart::check_room(const TaskDescription& description) const {
   struct statvfs space {};
   if (::statvfs(dir_.c_str(), &space) != 0) return errno_error("cannot stat " + dir_);
   const uint64_t free_bytes = static_cast<uint64_t>(space.f_bavail) * space.f_frsize;
@@ -93,6 +117,10 @@ Status DcPart::check_arrival(const TaskDescription& description) {
                      ", which has " + std::to_string(free_bytes >> 20) +
                      " MiB free; make room there or enlarge that tmpfs");
   }
+  return {};
+}
+
+Status DcPart::check_ids_and_files(const TaskDescription& description) const {
   const std::string proc = "/proc/" + std::to_string(container_->init_pid()) + "/root/proc/";
   for (int thread : description.threads) {
     if (::access((proc + std::to_string(thread)).c_str(), F_OK) == 0) {
@@ -115,15 +143,6 @@ Status DcPart::check_arrival(const TaskDescription& description) {
   }
   return {};
 }
-
-namespace {
-
-// An id of a migration that has not begun; it becomes part of paths.
-bool is_plain_id(const std::string& id) {
-  return !id.empty() && id.size() < 64 && id.find_first_of("/.") == std::string::npos;
-}
-
-}  // namespace
 
 void DcPart::prepare_departure(const std::string& id, const Task& task,
                                std::function<void()> ready) {

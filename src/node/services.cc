@@ -14,10 +14,9 @@ namespace {
 constexpr int64_t kPartsLimitNs = 15'000'000'000;
 
 Json to_json(const TaskDescription& d) {
-  return {{"task", d.task},           {"slots", d.slots},
-          {"endpoints", d.endpoints}, {"revisions", d.revisions},
-          {"pids", d.pids},           {"threads", d.threads},
-          {"files", d.files},         {"memory_bytes", d.memory_bytes}};
+  return {{"task", d.task},           {"slots", d.slots}, {"endpoints", d.endpoints},
+          {"revisions", d.revisions}, {"pids", d.pids},   {"threads", d.threads},
+          {"files", d.files},         {"cpu", d.cpu},     {"memory_bytes", d.memory_bytes}};
 }
 
 Result<TaskDescription> description_from(const Json& json) {
@@ -28,6 +27,7 @@ Result<TaskDescription> description_from(const Json& json) {
   DVS_ASSIGN(d.threads, json_get<std::vector<int>>(json, "threads"));
   DVS_ASSIGN(d.memory_bytes, json_get<uint64_t>(json, "memory_bytes"));
   DVS_ASSIGN(d.files, json_get<Json>(json, "files"));
+  DVS_ASSIGN(d.cpu, json_get<std::string>(json, "cpu"));
   return d;
 }
 
@@ -129,11 +129,12 @@ void Conductor::add_participant_services() {
         if (!description.ok()) return reply(description.error());
         auto id = json_get<std::string>(args, "id");
         if (!id.ok()) return reply(id.error());
-        Status fit = dc->check_arrival(*description);
-        if (fit.ok()) {
-          fit = dc->prepare_arrival(*id, description->task, [reply] { reply(Json::object()); });
-        }
-        if (!fit.ok()) reply(fit.error());
+        dc->check_arrival(
+            *description, [dc, id = *id, task = description->task, reply](Result<bool> fit) {
+              if (!fit.ok()) return reply(fit.error());
+              Status prepared = dc->prepare_arrival(id, task, [reply] { reply(Json::object()); });
+              if (!prepared.ok()) reply(prepared.error());
+            });
       }));
   rpc_->handle("migrate.expect",
                with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {

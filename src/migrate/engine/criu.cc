@@ -15,6 +15,7 @@
 #include "migrate/engine/criu_log.h"
 #include "migrate/engine/engine.h"
 #include "migrate/engine/gate.h"
+#include "migrate/engine/preflight.h"
 #include "migrate/engine/process_tree.h"
 
 namespace dvs {
@@ -230,6 +231,13 @@ class CriuEngine final : public Engine {
   void discard(const EngineSite& site) override;
   void dump(DumpRequest request, Done<DumpResult> done) override;
   void restore(RestoreRequest request, Done<std::unique_ptr<HeldTree>> done) override;
+  void describe_cpu(const std::string& scratch_dir, Done<std::string> done) override {
+    dvs::describe_cpu(executor_, options_, scratch_dir, std::move(done));
+  }
+  void check_cpu(const std::string& scratch_dir, const std::string& description,
+                 Done<bool> done) override {
+    dvs::check_cpu(executor_, options_, scratch_dir, description, std::move(done));
+  }
   Result<std::unique_ptr<HeldTree>> find_held(const EngineSite& site) override {
     return open_held_tree(executor_, site.outer_dir);
   }

@@ -86,6 +86,14 @@ class Engine {
   // the dump (a program or library: the same build) unless it is open for appending only.
   virtual void restore(RestoreRequest request, Done<std::unique_ptr<HeldTree>> done) = 0;
 
+  // This node's CPU in the engine's words (some hundred bytes), to be sent to a target: the same
+  // for the life of the node. `scratch_dir`: a directory of ours to work in, created and removed.
+  virtual void describe_cpu(const std::string& scratch_dir, Done<std::string> done) = 0;
+  // Can a process that ran on the CPU described so go on here? This one may have more features.
+  // kUnsupported saying what is missing; kCorrupt when it is no such description.
+  virtual void check_cpu(const std::string& scratch_dir, const std::string& description,
+                         Done<bool> done) = 0;
+
   // After a restart of dvsd: the held tree whose images are in this site, if one is waiting.
   virtual Result<std::unique_ptr<HeldTree>> find_held(const EngineSite& site) = 0;
 };

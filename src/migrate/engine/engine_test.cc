@@ -11,7 +11,6 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "migrate/engine/preflight.h"
 #include "migrate/engine/testing/engine_fixture.h"
 
 namespace dvs {
@@ -338,14 +337,11 @@ TEST_F(EngineTest, ClockGoesOnInAnotherTimeNamespace) {
 
 TEST_F(EngineTest, CpuOfThisNodeSuitsItself) {
   const std::string dir = "/tmp/dvs_engine_cpu_" + std::to_string(::getpid());
-  const CriuOptions options{testing::criu_program(), testing::runner_program(),
-                            std::chrono::seconds(10)};
-  auto cpu = await<std::string>([&](auto done) { describe_cpu(executor_, options, dir, done); });
+  auto cpu = await<std::string>([&](auto done) { engine_->describe_cpu(dir, done); });
   ASSERT_TRUE(cpu.ok()) << cpu.error().message();
-  auto suits = await<bool>([&](auto done) { check_cpu(executor_, options, dir, *cpu, done); });
+  auto suits = await<bool>([&](auto done) { engine_->check_cpu(dir, *cpu, done); });
   EXPECT_TRUE(suits.ok()) << suits.error().message();
-  auto damaged =
-      await<bool>([&](auto done) { check_cpu(executor_, options, dir, cpu->substr(0, 20), done); });
+  auto damaged = await<bool>([&](auto done) { engine_->check_cpu(dir, cpu->substr(0, 20), done); });
   EXPECT_FALSE(damaged.ok());
   EXPECT_NE(::access(dir.c_str(), F_OK), 0) << "the scratch directory is removed";
 }
