@@ -267,10 +267,11 @@ enum { SELF_BIND = 0, LCL_BIND = 1, RMT_BIND = 2, BKUP_BIND = 3, REPLICA_BIND = 
  *   dvk_tbind     the calling thread, an endpoint of its own
  *   dvk_lclbind   another process of the DC on this node, by its DC-wide pid
  *   dvk_rmtbind   tells this node that `ep` lives on `node`. The directory knows already where
- * bound endpoints are, so this is only needed to name one before it is bound; then senders wait
- * until it is. dvk_bkupbind  a local process as backup of a primary on `node`: it waits in its
- * first call until it becomes the primary (dvk_migr_start + dvk_migr_commit) dvk_replbind  a local
- * replica: each node's processes reach their own
+ *                 bound endpoints are, so this is only needed to name one before it is bound;
+ *                 then senders wait until it is
+ *   dvk_bkupbind  a local process as backup of a primary on `node`: it waits in its first call
+ *                 until it becomes the primary (dvk_migr_start, dvk_migr_commit); one per node
+ *   dvk_replbind  as dvk_lclbind, for now: a second replica is refused (EDVSSLOTUSED)
  *
  * EDVSBADDCID, EDVSENDPOINT (out of range), EDVSSLOTUSED, EDVSBADPID, EDVSBADNODEID,
  * EDVSNODCNODE, EDVSBINDTYPE, EDVSRSCBUSY. Binding the same endpoint to the same process again

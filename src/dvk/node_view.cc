@@ -89,13 +89,24 @@ void bind(const Region& region, uint32_t slot, const Identity& identity) {
   Descriptor& d = region.at(slot);
   const bool same = load_kind(d) != Kind::kFree && d.incarnation.load() == identity.incarnation;
   if (!same) {
-    // Its predecessor may have gone without our hearing of it.
-    if (load_kind(d) != Kind::kFree) unbind(region, slot);
+    // Its predecessor may have gone without our hearing of it. Who waits for an endpoint that was
+    // only named (dvk_rmtbind) has waited for this one.
+    const bool named = load_kind(d) == Kind::kRemote && d.incarnation.load() == 0;
+    if (load_kind(d) != Kind::kFree && !named) unbind(region, slot);
     reset_operations(region, slot, identity.incarnation);
   }
   set_identity(d, identity);
   d.kind.store(static_cast<uint32_t>(identity.kind));
   announce_bind(region, slot);
+}
+
+void drop_backup(const Region& region, uint32_t slot) {
+  Descriptor& d = region.at(slot);
+  if (load_kind(d) != Kind::kBackup) return;
+  d.inside.store(0);
+  d.pid.store(0);
+  d.tid.store(0);
+  d.kind.store(static_cast<uint32_t>(Kind::kRemote));
 }
 
 void bury(const Region& region, uint32_t slot) {

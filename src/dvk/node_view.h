@@ -33,12 +33,14 @@ void bind(const Region& region, uint32_t slot, const Identity& identity);
 // The endpoint is gone, everywhere. Wakes everybody who waits for it.
 void unbind(const Region& region, uint32_t slot);
 
+// The backup of a slot on this node has died: what is left is the mirror of its primary.
+void drop_backup(const Region& region, uint32_t slot);
+
 // A thread died (or dvsd was restarted and finds it dead): ends what it was doing, so that no
 // survivor waits for it. The slot stays bound; unbind() follows once the directory knows.
 void bury(const Region& region, uint32_t slot);
 
-// ---- migration; `slots` are all endpoints of the processes that move
-// ------------------------------
+// ---- migration; `slots` are all endpoints of the processes that move ----
 
 // START: closes the gate. Also for endpoints elsewhere (their senders just go on waiting).
 void close_gate(const Region& region, uint32_t slot);

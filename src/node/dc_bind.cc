@@ -28,6 +28,12 @@ UniqueFd open_pidfd(const ThreadIds& ids) {
   return thread.valid() ? std::move(thread) : open(ids.host_pid, 0);
 }
 
+bool has_ended(boost::asio::posix::stream_descriptor& pidfd) {
+  // The reactor may wake a wait for a descriptor that was closed meanwhile.
+  pollfd ended{pidfd.native_handle(), POLLIN, 0};
+  return ::poll(&ended, 1, 0) != 0;
+}
+
 uint32_t word(dvk::ControlPhase phase) { return static_cast<uint32_t>(phase); }
 
 }  // namespace
@@ -81,6 +87,7 @@ void DcPart::bind_local(const EndpointRecord& record, uint64_t incarnation) {
   identity.pid = record.pid;
   identity.tid = record.tid;
   identity.name = record.name;
+  backups_.erase(record.slot);
   dvk::bind(region_, record.slot, identity);
   if (thread.has_value()) {
     watch_process(record.slot, thread->first, thread->second);
@@ -142,6 +149,30 @@ std::optional<std::pair<std::string, ThreadIds>> DcPart::find_thread(int dc_tid)
   return std::nullopt;
 }
 
+// A backup is no place of the endpoint: its death concerns this node only.
+void DcPart::watch_backup(uint32_t slot) {
+  const auto thread = find_thread(static_cast<int>(region_.at(slot).tid.load()));
+  UniqueFd pidfd = thread.has_value() ? open_pidfd(thread->second) : UniqueFd();
+  if (!pidfd.valid()) return dvk::drop_backup(region_, slot);
+  backups_[slot] =
+      std::make_unique<boost::asio::posix::stream_descriptor>(context_.executor, pidfd.release());
+  await_death_of_backup(slot);
+}
+
+void DcPart::await_death_of_backup(uint32_t slot) {
+  backups_.at(slot)->async_wait(
+      boost::asio::posix::stream_descriptor::wait_read,
+      [weak = weak_from_this(), slot](const boost::system::error_code& ec) {
+        auto self = weak.lock();
+        if (ec || self == nullptr) return;
+        auto found = self->backups_.find(slot);
+        if (found == self->backups_.end()) return;
+        if (!has_ended(*found->second)) return self->await_death_of_backup(slot);
+        self->backups_.erase(found);
+        dvk::drop_backup(self->region_, slot);
+      });
+}
+
 void DcPart::watch_process(uint32_t slot, const std::string& task, const ThreadIds& ids) {
   Bound& bound = bound_[slot];
   bound.host_pid = ids.host_pid;
@@ -167,9 +198,7 @@ void DcPart::await_death(uint32_t slot) {
         if (ec || self == nullptr) return;
         auto found = self->bound_.find(slot);
         if (found == self->bound_.end() || found->second.pidfd == nullptr) return;
-        // The reactor may wake a wait for a descriptor that was closed meanwhile.
-        pollfd ended{found->second.pidfd->native_handle(), POLLIN, 0};
-        if (::poll(&ended, 1, 0) == 0) return self->await_death(slot);
+        if (!has_ended(*found->second.pidfd)) return self->await_death(slot);
         self->process_died(slot);
       });
 }
@@ -276,12 +305,15 @@ void DcPart::serve_bind(size_t index, uint32_t ticket, int kind, int pid, int en
   if (!thread.has_value()) return answer(EDVSBADPID);
   const ThreadIds& ids = thread->second;
   if (kind == BKUP_BIND) {
+    const bool again = bound == dvk::Kind::kBackup && static_cast<int>(d.tid.load()) == ids.dc_tid;
+    if (again) return answer(d.endpoint.load());
     if (bound != dvk::Kind::kRemote) return answer(EDVSSLOTUSED);
     dvk::Identity identity = dvk::identity_of(region_, slot);
     identity.kind = dvk::Kind::kBackup;
     identity.pid = ids.dc_pid;
     identity.tid = ids.dc_tid;
     dvk::bind(region_, slot, identity);
+    watch_backup(slot);
     return answer(identity.endpoint);
   }
   if (bound == dvk::Kind::kLocal && d.tid.load() == ids.dc_tid) return answer(d.endpoint.load());

@@ -8,6 +8,12 @@
 #include "node/dc_part.h"
 
 namespace dvs {
+namespace {
+
+constexpr auto kLookAgain = std::chrono::milliseconds(2);
+constexpr int64_t kNewsLimitNs = 5'000'000'000;
+
+}  // namespace
 
 const Cluster::MigrationEntry* DcPart::manual_migration_of(uint32_t slot) const {
   for (const auto& [id, entry] : context_.cluster.migrations()) {
@@ -18,6 +24,18 @@ const Cluster::MigrationEntry* DcPart::manual_migration_of(uint32_t slot) const 
     }
   }
   return nullptr;
+}
+
+// A transaction may be answered before its changes arrive by the watch, and a request of another
+// node may come before what it is about.
+void DcPart::await_migration(const std::string& id, int64_t until_ns, Done<int> done) {
+  if (context_.cluster.migration(id) != nullptr) return done(OK);
+  if (monotonic_ns() > until_ns) return done(EDVSRSCBUSY);
+  auto timer = std::make_shared<boost::asio::steady_timer>(context_.executor, kLookAgain);
+  timer->async_wait(
+      [weak = weak_from_this(), timer, id, until_ns, done](const boost::system::error_code&) {
+        if (auto self = weak.lock()) self->await_migration(id, until_ns, done);
+      });
 }
 
 void DcPart::serve_migrate(size_t index, uint32_t ticket, int op, int pid, int endpoint, int node) {
@@ -44,7 +62,7 @@ void DcPart::serve_migrate(size_t index, uint32_t ticket, int op, int pid, int e
   if (!target.has_value() || std::find(nodes.begin(), nodes.end(), *target) == nodes.end()) {
     return done(EDVSNODCNODE);
   }
-  const Json args = {{"dc", record_.name}, {"slot", slot}, {"pid", pid}};
+  const Json args = {{"dc", record_.name}, {"slot", slot}, {"pid", pid}, {"id", active->record.id}};
   context_.rpc->call(static_cast<NodeId>(node), "migrate.manual", args, std::chrono::seconds(10),
                      [done](Result<Json> answer) {
                        auto rc =
@@ -70,9 +88,10 @@ void DcPart::start_manually(uint32_t slot, Done<int> done) {
   context_.store.txn({Compare::absent(lock)},
                      {Change::put(lock, record.id),
                       Change::put(context_.keys().migration(record.id), to_json(record).dump())},
-                     [done](Result<TxnResult> result) {
+                     [self = shared_from_this(), id = record.id, done](Result<TxnResult> result) {
                        if (!result.ok()) return done(result.error());
-                       done(result->applied ? OK : EDVSMIGRATE);
+                       if (!result->applied) return done(EDVSMIGRATE);
+                       self->await_migration(id, monotonic_ns() + kNewsLimitNs, done);
                      });
 }
 
@@ -91,7 +110,15 @@ void DcPart::end_manually(MigrationRecord record, int64_t revision, MigrationSta
 }
 
 // COMMIT on the node where the endpoint is to be.
-void DcPart::commit_manually(uint32_t slot, int pid, Done<int> done) {
+void DcPart::commit_manually(const std::string& id, uint32_t slot, int pid, Done<int> done) {
+  await_migration(id, monotonic_ns() + kNewsLimitNs,
+                  [self = shared_from_this(), slot, pid, done](Result<int> known) {
+                    if (!known.ok() || *known != OK) return done(std::move(known));
+                    self->commit_known(slot, pid, done);
+                  });
+}
+
+void DcPart::commit_known(uint32_t slot, int pid, Done<int> done) {
   const auto* active = slot < region_.slots() ? manual_migration_of(slot) : nullptr;
   const auto* entry = context_.cluster.endpoint(record_.name, slot);
   if (active == nullptr || !active->record.manual || entry == nullptr) return done(EDVSMIGRATE);

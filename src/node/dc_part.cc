@@ -189,6 +189,7 @@ void DcPart::stop_doorbell() {
 void DcPart::destroy(Done<bool> done) {
   stop_doorbell();
   bound_.clear();
+  backups_.clear();
   auto remaining = std::make_shared<size_t>(tasks_.size() + 1);
   auto finish = [self = shared_from_this(), remaining, done](Result<bool>) {
     if (--*remaining > 0) return;
@@ -258,6 +259,7 @@ void DcPart::place(uint32_t slot) {
       identity.tid = backup.tid;
     }
     dvk::bind(region_, slot, identity);
+    if (identity.kind == dvk::Kind::kBackup && backups_.count(slot) == 0) watch_backup(slot);
   }
   ops_->on_place_changed(slot);
 }

@@ -84,7 +84,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void expect_images(const std::string& migration, Done<bool> done);
 
   // dvk_migr_commit() at another node, for this one. Answers OK or an EDVS error.
-  void commit_manually(uint32_t slot, int pid, Done<int> done);
+  void commit_manually(const std::string& id, uint32_t slot, int pid, Done<int> done);
 
   // ---- preflight ----
   Result<TaskDescription> describe(uint32_t slot);
@@ -139,6 +139,8 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void watch_process(uint32_t slot, const std::string& task, const ThreadIds& ids);
   void watch_arrived(const MigrationRecord& record, uint32_t slot);
   void await_death(uint32_t slot);
+  void watch_backup(uint32_t slot);
+  void await_death_of_backup(uint32_t slot);
   void unwatch(uint32_t slot) { bound_.erase(slot); }
   void process_died(uint32_t slot);
   void remove_from_directory(uint32_t slot);
@@ -153,7 +155,9 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
 
   // dc_manual.cc: migrations by hand
   const Cluster::MigrationEntry* manual_migration_of(uint32_t slot) const;
+  void await_migration(const std::string& id, int64_t until_ns, Done<int> done);
   void start_manually(uint32_t slot, Done<int> done);
+  void commit_known(uint32_t slot, int pid, Done<int> done);
   void end_manually(MigrationRecord record, int64_t revision, MigrationState outcome,
                     std::vector<Change> changes, Done<int> done);
   void end_manual(const MigrationRecord& record);
@@ -217,6 +221,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   std::atomic<bool> doorbell_posted_ = false;
   std::map<std::string, Task> tasks_;
   std::map<uint32_t, Bound> bound_;
+  std::map<uint32_t, std::unique_ptr<boost::asio::posix::stream_descriptor>> backups_;  // pidfds
   std::map<size_t, uint32_t> in_service_;  // control slot -> ticket being answered
   std::map<std::string, std::shared_ptr<Source>> sources_;
   std::map<std::string, std::shared_ptr<Target>> targets_;

@@ -149,8 +149,11 @@ void Conductor::add_participant_services() {
                with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
                  auto slot = json_get<uint32_t>(args, "slot");
                  auto pid = json_get<int>(args, "pid");
-                 if (!slot.ok() || !pid.ok()) return reply(Error(Code::kInvalid, "bad request"));
-                 dc->commit_manually(*slot, *pid, [reply](Result<int> rc) {
+                 auto id = json_get<std::string>(args, "id");
+                 if (!slot.ok() || !pid.ok() || !id.ok()) {
+                   return reply(Error(Code::kInvalid, "bad request"));
+                 }
+                 dc->commit_manually(*id, *slot, *pid, [reply](Result<int> rc) {
                    if (!rc.ok()) return reply(rc.error());
                    reply(Json{{"rc", *rc}});
                  });
@@ -327,14 +330,23 @@ void Conductor::remove_dc(const std::string& name, bool force, Done<bool> done) 
                                            "; end them first, or use --force"));
   }
   const std::string id_key = cluster_.keys().prefix() + "dcids/" + std::to_string(record->id);
-  context_.store.txn({},
-                     {Change::remove(cluster_.keys().dc(name)), Change::remove(id_key),
-                      Change::remove_prefix(cluster_.keys().endpoints(name)),
-                      Change::remove_prefix(cluster_.keys().prefix() + "locks/" + name + "/")},
-                     [this, name, done](Result<TxnResult> result) {
-                       if (!result.ok()) return done(result.error());
-                       await_no_parts(name, monotonic_ns() + kPartsLimitNs, done);
-                     });
+  std::vector<Change> changes = {
+      Change::remove(cluster_.keys().dc(name)), Change::remove(id_key),
+      Change::remove_prefix(cluster_.keys().endpoints(name)),
+      Change::remove_prefix(cluster_.keys().prefix() + "locks/" + name + "/")};
+  // A DC of that name may be created again: it is not to inherit a migration.
+  for (const auto& [id, entry] : cluster_.migrations()) {
+    if (entry.record.dc != name || entry.record.state != MigrationState::kActive) continue;
+    MigrationRecord ended = entry.record;
+    ended.state = MigrationState::kRolledBack;
+    ended.reason = "the DC was removed";
+    ended.ended_ns = realtime_ns();
+    changes.push_back(Change::put(cluster_.keys().migration(id), dvs::to_json(ended).dump()));
+  }
+  context_.store.txn({}, std::move(changes), [this, name, done](Result<TxnResult> result) {
+    if (!result.ok()) return done(result.error());
+    await_no_parts(name, monotonic_ns() + kPartsLimitNs, done);
+  });
 }
 
 void Conductor::await_no_parts(const std::string& dc, int64_t until_ns, Done<bool> done) {

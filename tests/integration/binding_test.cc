@@ -1,0 +1,123 @@
+// Who gets an endpoint, loses it, names it before it is there, or stands by for it.
+#include <spdlog/fmt/fmt.h>
+
+#include "cluster_fixture.h"
+#include "dvk/dvk.h"
+
+namespace dvs::integration {
+namespace {
+
+class Binding : public ClusterTest {
+ protected:
+  int id_of(const std::string& name) {
+    auto nodes = call("GET", "/v1/nodes");
+    for (const Json& each : nodes.ok() ? nodes->at("nodes") : Json::array()) {
+      if (each.at("name") == name) return each.at("id");
+    }
+    return -1;
+  }
+
+  // A program that makes these calls. Its own endpoint, which it may give back, is nobody else's.
+  Process caller(const std::string& node, std::vector<std::string> steps) {
+    steps.insert(steps.begin(), "caller");
+    return run("lab", node, next_++, std::move(steps));
+  }
+  bool said(const Process& process, const std::string& step, int result) {
+    return wait_log(process, fmt::format("{} = {}\n", step, result));
+  }
+
+  int next_ = 20;
+};
+
+TEST_F(Binding, AnotherProcessGivesAndTakesIt) {
+  make_dc("lab");
+  const Process server = caller("n1", {"unbind", "getep", "wait4bind", "serve"});
+  ASSERT_TRUE(said(server, "unbind", OK));
+  EXPECT_TRUE(said(server, "getep", EDVSNOTBIND));
+  const std::string bind = fmt::format("lclbind:{}:7", server.pid);
+  const Process manager = caller("n1", {bind, bind, "receive", "unbind:7", "wait4unbind:7"});
+  EXPECT_TRUE(said(manager, bind, 7));
+  EXPECT_TRUE(said(server, "wait4bind", 7)) << "it is woken by the bind";
+  const Process seven{"lab", 7, server.pid, "n1"};
+  EXPECT_EQ(place(seven), std::make_pair(std::string("n1"), server.pid));
+  expect_serves(seven, "n1");
+  expect_serves(seven, "n3");
+  const Process far = caller("n2", {"wait4unbind:7", "send:7:2:1"});
+  caller("n3", {fmt::format("send:{}:2:5", manager.endpoint)});
+  EXPECT_TRUE(said(manager, "unbind:7", OK));
+  EXPECT_TRUE(said(manager, "wait4unbind:7", OK));
+  EXPECT_TRUE(said(far, "wait4unbind:7", OK));
+  EXPECT_TRUE(said(far, "send:7:2:1", EDVSDSTDIED));
+  // Free for others, on any node.
+  expect_serves(run("lab", "n2", 7, {"echo_server"}), "n1");
+}
+
+TEST_F(Binding, WhatCannotBeBound) {
+  make_dc("lab", {"n1", "n2"});
+  const Process taken = run("lab", "n1", 7, {"receiver"});
+  const Process binder =
+      caller("n2", {"bind:7", "bind:99999", "lclbind:1:8", fmt::format("rmtbind:8:{}", id_of("n3")),
+                    "rmtbind:8:77", fmt::format("bkupbind:8:{}", id_of("n1")), "unbind:7",
+                    "migr_rollback:7"});
+  EXPECT_TRUE(said(binder, "bind:7", EDVSSLOTUSED));
+  EXPECT_TRUE(said(binder, "bind:99999", EDVSENDPOINT));
+  EXPECT_TRUE(said(binder, "lclbind:1:8", EDVSBADPID));
+  EXPECT_TRUE(said(binder, fmt::format("rmtbind:8:{}", id_of("n3")), EDVSNODCNODE))
+      << "n3 is not in the DC";
+  EXPECT_TRUE(said(binder, "rmtbind:8:77", EDVSBADNODEID));
+  EXPECT_TRUE(said(binder, fmt::format("bkupbind:8:{}", id_of("n1")), EDVSSLOTUSED))
+      << "there is no primary";
+  EXPECT_TRUE(said(binder, "unbind:7", EDVSRMTPROC));
+  EXPECT_TRUE(said(binder, "migr_rollback:7", EDVSMIGRATE));
+  EXPECT_EQ(place(taken).first, "n1");
+}
+
+TEST_F(Binding, ASenderWaitsForWhomItHasNamed) {
+  make_dc("lab");
+  const std::string name = fmt::format("rmtbind:9:{}", id_of("n1"));
+  const Process sender = caller("n2", {name, "send:9:2:33"});
+  ASSERT_TRUE(said(sender, name, 9));
+  const Process receiver = run("lab", "n1", 9, {"receiver"});
+  EXPECT_TRUE(wait_log(receiver, fmt::format("got 33 from {}", sender.endpoint)));
+  EXPECT_TRUE(said(sender, "send:9:2:33", OK));
+}
+
+TEST_F(Binding, ABackupTakesOver) {
+  make_dc("lab");
+  const Process primary = run("lab", "n1", 5, {"echo_server"});
+  expect_serves(primary, "n3");
+  // The first one dies before it is needed, and makes room for the next.
+  const std::string bind = fmt::format("bkupbind:5:{}", id_of("n1"));
+  const Process first = caller("n2", {"unbind", bind, "wait4bindep:8", "exit"});
+  ASSERT_TRUE(said(first, bind, 5));
+  run("lab", "n2", 8, {"receiver"});
+  ASSERT_TRUE(eventually([&] { return copies(first) == 0; }));
+  const Process backup = caller("n2", {"unbind", bind, bind, "serve"});
+  ASSERT_TRUE(said(backup, bind, 5));
+  expect_serves(primary, "n2");  // by the primary, also from the backup's node
+  const std::string commit = fmt::format("migr_commit:5:{}", id_of("n2"));
+  const Process operator_ = caller("n3", {"migr_start:5", commit});
+  EXPECT_TRUE(said(operator_, "migr_start:5", OK));
+  EXPECT_TRUE(said(operator_, commit, OK));
+  EXPECT_TRUE(
+      eventually([&] { return place(primary) == std::make_pair(std::string("n2"), backup.pid); }));
+  for (const char* node : {"n1", "n2", "n3"}) expect_serves(primary, node);
+}
+
+TEST_F(Binding, AMigrationByHandThatIsTakenBack) {
+  make_dc("lab");
+  const Process server = run("lab", "n1", 5, {"echo_server"});
+  const Process client = run("lab", "n2", {"client", "5", "1", "0", "200"});
+  ASSERT_TRUE(wait_log(client, "going"));
+  const Process operator_ = caller("n3", {"migr_start:5", "receive", "migr_rollback:5"});
+  ASSERT_TRUE(said(operator_, "migr_start:5", OK));
+  EXPECT_REFUSED(migrate(server, "n2"), Code::kConflict, "another migration");
+  caller("n1", {fmt::format("send:{}:2:1", operator_.endpoint)});
+  EXPECT_TRUE(said(operator_, "migr_rollback:5", OK));
+  EXPECT_GT(finish_client(client), 10);
+  must_move(server, "n2");
+  expect_serves(server, "n1");
+}
+
+}  // namespace
+}  // namespace dvs::integration

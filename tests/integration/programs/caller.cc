@@ -1,0 +1,79 @@
+// caller STEP...: makes one call of libdvk after the other and says "STEP = RESULT" of each. A step
+// is CALL or CALL:NUMBER:NUMBER...; after the last one it waits to be killed.
+#include <cstring>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common.h"
+
+namespace {
+
+constexpr long kPatienceMs = 20'000;
+
+using Numbers = std::vector<int>;
+
+int send_number(const Numbers& n) {
+  message m{};
+  m.m_type = n[1];
+  m.m1_i1 = n[2];
+  return dvk_send_T(n[0], &m, kPatienceMs);
+}
+
+int receive_number(const Numbers&) {
+  message m{};
+  const int rc = dvk_receive_T(ANY, &m, kPatienceMs);
+  return rc == OK ? m.m1_i1 : rc;
+}
+
+const std::map<std::string, std::function<int(const Numbers&)>>& calls() {
+  using dvs::programs::my_dc;
+  static const std::map<std::string, std::function<int(const Numbers&)>> kCalls = {
+      {"bind", [](const Numbers& n) { return dvk_bind(my_dc(), n[0]); }},
+      {"lclbind", [](const Numbers& n) { return dvk_lclbind(my_dc(), n[0], n[1]); }},
+      {"rmtbind", [](const Numbers& n) { return dvk_rmtbind(my_dc(), "later", n[0], n[1]); }},
+      {"bkupbind", [](const Numbers& n) { return dvk_bkupbind(my_dc(), getpid(), n[0], n[1]); }},
+      {"unbind", [](const Numbers& n) { return dvk_unbind(my_dc(), n.empty() ? SELF : n[0]); }},
+      {"wait4bind", [](const Numbers&) { return dvk_wait4bind_T(kPatienceMs); }},
+      {"wait4bindep", [](const Numbers& n) { return dvk_wait4bindep_T(n[0], kPatienceMs); }},
+      {"wait4unbind",
+       [](const Numbers& n) { return dvk_wait4bindep_X(WAIT_UNBIND, n[0], kPatienceMs); }},
+      {"getep", [](const Numbers&) { return dvk_getep(getpid()); }},
+      {"migr_start", [](const Numbers& n) { return dvk_migr_start(my_dc(), n[0]); }},
+      {"migr_commit",
+       [](const Numbers& n) { return dvk_migr_commit(PROC_NO_PID, my_dc(), n[0], n[1]); }},
+      {"migr_rollback", [](const Numbers& n) { return dvk_migr_rollback(my_dc(), n[0]); }},
+      {"exit",
+       [](const Numbers&) {
+         exit(0);
+         return 0;
+       }},
+      {"send", send_number},
+      {"receive", receive_number},
+      {"serve",
+       [](const Numbers&) {
+         dvs::programs::serve();
+         return 0;
+       }},
+  };
+  return kCalls;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  dvs::programs::lines();
+  for (int i = 1; i < argc; ++i) {
+    std::string name(argv[i], strcspn(argv[i], ":"));
+    Numbers numbers;
+    for (const char* at = strchr(argv[i], ':'); at != nullptr; at = strchr(at + 1, ':')) {
+      numbers.push_back(atoi(at + 1));
+    }
+    numbers.resize(numbers.empty() && name == "unbind" ? 0 : std::max<size_t>(numbers.size(), 3));
+    const auto call = calls().find(name);
+    if (call == calls().end()) return 2;
+    printf("%s = %d\n", argv[i], call->second(numbers));
+  }
+  for (;;) pause();
+}
