@@ -104,6 +104,26 @@ TEST_F(EngineTest, DiscardedPreparationLeavesNothing) {
   }));
 }
 
+TEST_F(EngineTest, DiscardedDumpHasTouchedNothing) {
+  TestNode source("source");
+  const pid_t pid = start(source, "count");
+  bool ready = false;
+  engine_->prepare_dump({source.site(kImages), pid, source.cgroup()}, [&] { ready = true; });
+  const auto turn = [&] {
+    executor_.restart();
+    executor_.poll();
+  };
+  ASSERT_TRUE(eventually([&] { return turn(), ready; }));
+  ASSERT_TRUE(source.run({"pgrep", "-f", "dvs-criu|dump --rpc"}).ok()) << "it waits for the word";
+  EXPECT_TRUE(counts(source)) << "the tree runs on until the dump";
+  engine_->discard(source.site(kImages));
+  EXPECT_TRUE(eventually([&] {
+    return turn(), !source.run({"pgrep", "-f", "dvs-criu|dump --rpc"}).ok();
+  }));
+  EXPECT_TRUE(counts(source));
+  EXPECT_FALSE(source.frozen());
+}
+
 TEST_F(EngineTest, KilledAtTheGateNeverRuns) {
   TestNode source("source");
   TestNode target("target");
