@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "base/base64.h"
 #include "cli_fixture.h"
 
 namespace dvs::cli {
@@ -104,7 +105,7 @@ class CliLogsTest : public CliTest {
       const size_t offset = std::stoul(request.query["offset"]);
       const std::string data = log.substr(std::min(offset, log.size()), piece);
       Json json = {{"offset", offset},
-                   {"data", data},
+                   {"data", request.query["encoding"] == "base64" ? base64_encode(data) : data},
                    {"end", offset + data.size()},
                    {"node", "n1"},
                    {"running", true}};
@@ -123,6 +124,14 @@ TEST_F(CliLogsTest, PrintsAllOfIt) {
   const auto run = dvs({"logs", "DC0/11"});
   EXPECT_EQ(run.status, 0) << run.err;
   EXPECT_EQ(run.out, "one\ntwo\nthree\n");
+}
+
+TEST_F(CliLogsTest, PrintsEveryByteAsItIs) {
+  std::string bytes;
+  for (int i = 1; i < 256; ++i) bytes += static_cast<char>(i);
+  bytes += "caf\u00e9";
+  serve(bytes, 3);
+  EXPECT_EQ(dvs({"logs", "DC0/11"}).out, bytes);
 }
 
 TEST_F(CliLogsTest, TailCountsLinesAcrossPieces) {

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "base/base64.h"
 #include "names.h"
 #include "print.h"
 
@@ -39,9 +40,11 @@ class LogReader {
   bool next_piece() {
     auto answer =
         cli_.ask("show the logs of " + options_.endpoint,
-                 target_ + "?offset=" + std::to_string(offset_) + "&max=" + std::to_string(kPiece));
+                 target_ + "?offset=" + std::to_string(offset_) + "&max=" + std::to_string(kPiece) +
+                     (cli_.json ? "" : "&encoding=base64"));
     if (!answer) return false;
-    const auto data = json_get<std::string>(*answer, "data");
+    auto data = json_get<std::string>(*answer, "data");
+    if (data.ok() && !cli_.json) data = base64_decode(*data);
     const auto end = json_get<uint64_t>(*answer, "end");
     const auto running = json_get_or<bool>(*answer, "running", false);
     if (!data.ok() || !end.ok() || !running.ok()) {

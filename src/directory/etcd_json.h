@@ -12,10 +12,6 @@
 
 namespace dvs::etcd {
 
-std::string base64_encode(std::string_view bytes);
-// kCorrupt: not base64 with padding.
-Result<std::string> base64_decode(std::string_view text);
-
 // The first key after all those that start with `prefix`, as etcd's range_end wants it ("\0": the
 // end of all keys).
 std::string prefix_end(std::string prefix);

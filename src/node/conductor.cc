@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "base/base64.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "directory/etcd_json.h"
 
 namespace dvs {
 
@@ -35,7 +35,7 @@ void Conductor::start(Done<bool> done) {
 void Conductor::learn_cpu() {
   context_.engine.describe_cpu(context_.config.run_dir + "/cpu", [this](Result<std::string> cpu) {
     if (cpu.ok())
-      context_.cpu = etcd::base64_encode(*cpu);
+      context_.cpu = base64_encode(*cpu);
     else
       log::warn("cannot describe this node's CPU: {}", cpu.error().message());
   });

@@ -7,9 +7,9 @@
 #include <fstream>
 #include <set>
 
+#include "base/base64.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "directory/etcd_json.h"
 #include "node/dc_part.h"
 
 namespace dvs {
@@ -95,7 +95,7 @@ void DcPart::check_arrival(const TaskDescription& description, Done<bool> done) 
   if (!fit.ok()) return done(fit.error());
   // The same description is the same CPU; to ask the engine takes some 10 ms.
   if (description.cpu.empty() || description.cpu == context_.cpu) return done(true);
-  auto cpu = etcd::base64_decode(description.cpu);
+  auto cpu = base64_decode(description.cpu);
   if (!cpu.ok()) return done(cpu.error().context("the description of the source's CPU"));
   context_.engine.check_cpu(
       dir_ + "/cpu-" + description.task, *cpu,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/base64.h"
 #include "base/clock.h"
 #include "node/conductor.h"
 
@@ -281,14 +282,26 @@ void Conductor::get_logs(const HttpRequest& request, Reply reply) {
   const std::string dc = request.params[0];
   const DcRecord* record = cluster_.dc(dc);
   if (record == nullptr) return reply->fail(Error(Code::kNotFound, "there is no DC " + dc));
+  const auto encoding = request.query.find("encoding");
+  const bool as_text = encoding == request.query.end() || encoding->second != "base64";
+  // As it travels between nodes, or as text.
+  auto show = [reply, as_text](Json log) {
+    if (as_text) {
+      auto text = json_get<std::string>(log, "data");
+      auto bytes = text.ok() ? base64_decode(*text) : text;
+      if (!bytes.ok()) return reply->fail(bytes.error());
+      log["data"] = *bytes;
+    }
+    reply->reply(log);
+  };
   Json args = {{"dc", dc},
                {"slot", _ENDPOINT_P(*endpoint) + static_cast<int>(record->tasks)},
                {"offset", query_number(request, "offset", 0)},
                {"max", query_number(request, "max", 64 * 1024)}};
   if (auto place = locate(dc, *endpoint); place.ok()) {
-    return call(place->first, "log", args, [reply](Result<Json> log) {
+    return call(place->first, "log", args, [reply, show](Result<Json> log) {
       if (!log.ok()) return reply->fail(log.error());
-      reply->reply(*log);
+      show(*log);
     });
   }
   struct Newest {
@@ -299,14 +312,14 @@ void Conductor::get_logs(const HttpRequest& request, Reply reply) {
   auto newest = std::make_shared<Newest>();
   newest->left = record->nodes.size();
   for (const std::string& node : record->nodes) {
-    call(node, "log", args, [newest, reply, dc, number = *endpoint](Result<Json> log) {
+    call(node, "log", args, [newest, reply, show, dc, number = *endpoint](Result<Json> log) {
       const int64_t started = log.ok() ? log->value("started_ns", int64_t{0}) : -1;
       if (started > newest->started_ns) {
         newest->started_ns = started;
         newest->log = *log;
       }
       if (--newest->left > 0) return;
-      if (newest->started_ns >= 0) return reply->reply(newest->log);
+      if (newest->started_ns >= 0) return show(newest->log);
       reply->fail(Error(Code::kNotFound,
                         "nothing has run at endpoint " + std::to_string(number) + " of DC " + dc));
     });

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <set>
 
+#include "base/base64.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "node/conductor.h"
@@ -84,7 +85,10 @@ void Conductor::add_process_services() {
                  const Task* task = dc->last_task_of(*slot);
                  if (task == nullptr) return reply(Error(Code::kNotFound, "nothing has run there"));
                  auto log = dc->log(task->id, *offset, std::min<uint64_t>(*max, 1 << 20));
-                 if (log.ok()) (*log)["started_ns"] = task->started_ns;
+                 if (log.ok()) {
+                   (*log)["started_ns"] = task->started_ns;
+                   (*log)["data"] = base64_encode((*log)["data"].get_ref<const std::string&>());
+                 }
                  reply(std::move(log));
                }));
   rpc_->handle("kill", with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {

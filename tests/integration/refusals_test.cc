@@ -134,7 +134,7 @@ TEST_F(Refusals, NamesThatDoNotExist) {
 TEST_F(Refusals, ASecondMigrationOfTheSameProcess) {
   start_service();
   std::string refusal;
-  for (int i = 0; i < 5 && refusal.empty(); ++i) {
+  for (int i = 0; i < 40 && refusal.empty(); ++i) {
     const std::string target = place(server_).first == "n1" ? "n2" : "n1";
     auto first = migrate(server_, target, [&](const std::string& phase) {
       if (phase != "freeze") return;
