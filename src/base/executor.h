@@ -4,7 +4,10 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <functional>
+#include <memory>
+#include <utility>
 
 #include "base/result.h"
 
@@ -16,5 +19,15 @@ using Executor = boost::asio::io_context;
 // from inside the call that started the operation.
 template <typename T>
 using Done = std::function<void(Result<T>)>;
+
+// Runs `work` after `delay`. That cannot be called off: `work` sees whether it still has to.
+template <typename F>
+void run_after(Executor& executor, std::chrono::steady_clock::duration delay, F work) {
+  auto timer = std::make_shared<boost::asio::steady_timer>(executor, delay);
+  timer->async_wait(
+      [timer, work = std::move(work)](const boost::system::error_code& stopped) mutable {
+        if (!stopped) work();
+      });
+}
 
 }  // namespace dvs

@@ -129,8 +129,7 @@ void DcPart::bind_again(const EndpointRecord& record) {
     auto self = weak.lock();
     if (self == nullptr || bound.ok()) return;
     if (bound.error().code() == Code::kConflict) return log::error("{}", bound.error().message());
-    auto timer = std::make_shared<boost::asio::steady_timer>(self->context_.executor, kBindAgain);
-    timer->async_wait([weak, timer, record](const boost::system::error_code&) {
+    run_after(self->context_.executor, kBindAgain, [weak, record] {
       auto again = weak.lock();
       if (again != nullptr && again->find_thread(record.tid).has_value()) again->bind_again(record);
     });
@@ -224,11 +223,10 @@ void DcPart::remove_from_directory(uint32_t slot) {
                      [weak = weak_from_this(), slot](Result<TxnResult> result) {
                        auto self = weak.lock();
                        if (self == nullptr || (result.ok() && result->applied)) return;
-                       auto timer = std::make_shared<boost::asio::steady_timer>(
-                           self->context_.executor, std::chrono::milliseconds(200));
-                       timer->async_wait([weak, timer, slot](const boost::system::error_code&) {
-                         if (auto again = weak.lock()) again->remove_from_directory(slot);
-                       });
+                       run_after(self->context_.executor, std::chrono::milliseconds(200),
+                                 [weak, slot] {
+                                   if (auto again = weak.lock()) again->remove_from_directory(slot);
+                                 });
                      });
 }
 

@@ -31,11 +31,9 @@ const Cluster::MigrationEntry* DcPart::manual_migration_of(uint32_t slot) const 
 void DcPart::await_migration(const std::string& id, int64_t until_ns, Done<int> done) {
   if (context_.cluster.migration(id) != nullptr) return done(OK);
   if (monotonic_ns() > until_ns) return done(EDVSRSCBUSY);
-  auto timer = std::make_shared<boost::asio::steady_timer>(context_.executor, kLookAgain);
-  timer->async_wait(
-      [weak = weak_from_this(), timer, id, until_ns, done](const boost::system::error_code&) {
-        if (auto self = weak.lock()) self->await_migration(id, until_ns, done);
-      });
+  run_after(context_.executor, kLookAgain, [weak = weak_from_this(), id, until_ns, done] {
+    if (auto self = weak.lock()) self->await_migration(id, until_ns, done);
+  });
 }
 
 void DcPart::serve_migrate(size_t index, uint32_t ticket, int op, int pid, int endpoint, int node) {

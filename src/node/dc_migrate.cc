@@ -166,17 +166,16 @@ void DcPart::report_done(const MigrationRecord& record, Json args, int attempt) 
   const auto node = node_id(record.coordinator);
   if (!node.has_value() || attempt == kReportAttempts) return;
   args["id"] = record.id;
-  context_.rpc->call(
-      *node, "migrate.done", args, std::chrono::seconds(5),
-      [weak = weak_from_this(), record, args, attempt](Result<Json> told) {
-        auto self = weak.lock();
-        if (self == nullptr || told.ok()) return;
-        auto timer =
-            std::make_shared<boost::asio::steady_timer>(self->context_.executor, kReportAgain);
-        timer->async_wait([weak, timer, record, args, attempt](const boost::system::error_code&) {
-          if (auto again = weak.lock()) again->report_done(record, args, attempt + 1);
-        });
-      });
+  context_.rpc->call(*node, "migrate.done", args, std::chrono::seconds(5),
+                     [weak = weak_from_this(), record, args, attempt](Result<Json> told) {
+                       auto self = weak.lock();
+                       if (self == nullptr || told.ok()) return;
+                       run_after(self->context_.executor, kReportAgain,
+                                 [weak, record, args, attempt] {
+                                   if (auto again = weak.lock())
+                                     again->report_done(record, args, attempt + 1);
+                                 });
+                     });
 }
 
 void DcPart::on_phase(const MigrationRecord& record, const char* phase) {
@@ -246,11 +245,9 @@ void DcPart::propose(const MigrationRecord& record, MigrationState outcome,
       [weak = weak_from_this(), record, outcome, reason, attempt](Result<TxnResult> result) {
         auto self = weak.lock();
         if (self == nullptr || (result.ok() && result->applied)) return;
-        auto timer =
-            std::make_shared<boost::asio::steady_timer>(self->context_.executor, kProposeAgain);
-        timer->async_wait([=](const boost::system::error_code&) {
+        run_after(self->context_.executor, kProposeAgain, [=] {
           auto again = weak.lock();
-          if (again == nullptr || timer == nullptr) return;
+          if (again == nullptr) return;
           // A commit that is refused although the record is active: the endpoints
           // are not what they were.
           const bool refused = result.ok() && attempt > 0 && outcome == MigrationState::kCommitted;

@@ -276,9 +276,7 @@ bool DcPart::send(NodeId node, const wire::Operation& operation) {
 }
 
 void DcPart::drive_later(uint32_t slot) {
-  auto timer =
-      std::make_shared<boost::asio::steady_timer>(context_.executor, std::chrono::milliseconds(2));
-  timer->async_wait([weak = weak_from_this(), timer, slot](const boost::system::error_code&) {
+  run_after(context_.executor, std::chrono::milliseconds(2), [weak = weak_from_this(), slot] {
     if (auto self = weak.lock()) self->ops_->drive(slot);
   });
 }

@@ -162,8 +162,7 @@ Status DcPart::prepare_arrival(const std::string& id, const std::string& task,
 }
 
 void DcPart::discard_unless_begun(const std::string& id, const std::string& task) {
-  auto timer = std::make_shared<boost::asio::steady_timer>(context_.executor, kBeginLimit);
-  timer->async_wait([weak = weak_from_this(), timer, id, task](const boost::system::error_code&) {
+  run_after(context_.executor, kBeginLimit, [weak = weak_from_this(), id, task] {
     auto self = weak.lock();
     if (self == nullptr || self->context_.cluster.migration(id) != nullptr) return;
     self->context_.engine.discard(self->site(id));

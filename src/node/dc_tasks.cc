@@ -147,9 +147,7 @@ void DcPart::task_may_have_ended(const std::string& id) {
   auto processes = context_.cgroups.processes(cgroup_of(id));
   if (processes.ok() && !processes->empty()) {
     // Dying, or children that live on: looked at again when the next one dies, and then.
-    auto timer = std::make_shared<boost::asio::steady_timer>(context_.executor,
-                                                             std::chrono::milliseconds(200));
-    timer->async_wait([weak = weak_from_this(), timer, id](const boost::system::error_code&) {
+    run_after(context_.executor, std::chrono::milliseconds(200), [weak = weak_from_this(), id] {
       if (auto self = weak.lock()) self->task_may_have_ended(id);
     });
     return;

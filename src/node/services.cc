@@ -209,11 +209,8 @@ void Conductor::await_nodes(const std::vector<std::string>& nodes, int64_t until
   const bool may_come =
       fit.error().code() == Code::kUnavailable || fit.error().code() == Code::kNotFound;
   if (!may_come || monotonic_ns() > until_ns) return done(fit.error());
-  auto timer =
-      std::make_shared<boost::asio::steady_timer>(context_.executor, std::chrono::milliseconds(10));
-  timer->async_wait([this, timer, nodes, until_ns, done](const boost::system::error_code&) {
-    await_nodes(nodes, until_ns, done);
-  });
+  run_after(context_.executor, std::chrono::milliseconds(10),
+            [this, nodes, until_ns, done] { await_nodes(nodes, until_ns, done); });
 }
 
 void Conductor::create_dc(const DcRecord& asked, Done<bool> done) {
@@ -241,11 +238,8 @@ void Conductor::create_dc(const DcRecord& asked, Done<bool> done) {
         if (!result.ok()) return done(result.error());
         if (!result->applied && cluster_.dc(record.name) == nullptr) {
           // The id was just taken by another new DC: known by the next turn of the watch.
-          auto timer = std::make_shared<boost::asio::steady_timer>(context_.executor,
-                                                                   std::chrono::milliseconds(20));
-          timer->async_wait([this, timer, record, done](const boost::system::error_code&) {
-            create_dc(record, done);
-          });
+          run_after(context_.executor, std::chrono::milliseconds(20),
+                    [this, record, done] { create_dc(record, done); });
           return;
         }
         if (!result->applied) {
@@ -276,11 +270,8 @@ void Conductor::await_parts(const std::string& dc, int64_t until_ns, Done<bool> 
     return done(Error(Code::kTimeout,
                       "node '" + missing + "' has not made its part of DC " + dc + " in time"));
   }
-  auto timer =
-      std::make_shared<boost::asio::steady_timer>(context_.executor, std::chrono::milliseconds(10));
-  timer->async_wait([this, timer, dc, until_ns, done](const boost::system::error_code&) {
-    await_parts(dc, until_ns, done);
-  });
+  run_after(context_.executor, std::chrono::milliseconds(10),
+            [this, dc, until_ns, done] { await_parts(dc, until_ns, done); });
 }
 
 void Conductor::change_dc(const std::string& name,
@@ -318,11 +309,8 @@ void Conductor::await_change(const std::vector<std::string>& nodes, const std::s
   if ((record != nullptr && record->nodes == nodes) || monotonic_ns() > until_ns) {
     return await_parts(dc, until_ns, std::move(done));
   }
-  auto timer =
-      std::make_shared<boost::asio::steady_timer>(context_.executor, std::chrono::milliseconds(5));
-  timer->async_wait([this, timer, nodes, dc, until_ns, done](const boost::system::error_code&) {
-    await_change(nodes, dc, until_ns, done);
-  });
+  run_after(context_.executor, std::chrono::milliseconds(5),
+            [this, nodes, dc, until_ns, done] { await_change(nodes, dc, until_ns, done); });
 }
 
 void Conductor::remove_dc(const std::string& name, bool force, Done<bool> done) {
@@ -358,11 +346,8 @@ void Conductor::await_no_parts(const std::string& dc, int64_t until_ns, Done<boo
   if (monotonic_ns() > until_ns) {
     return done(Error(Code::kTimeout, "not every node has removed its part of DC " + dc + " yet"));
   }
-  auto timer =
-      std::make_shared<boost::asio::steady_timer>(context_.executor, std::chrono::milliseconds(10));
-  timer->async_wait([this, timer, dc, until_ns, done](const boost::system::error_code&) {
-    await_no_parts(dc, until_ns, done);
-  });
+  run_after(context_.executor, std::chrono::milliseconds(10),
+            [this, dc, until_ns, done] { await_no_parts(dc, until_ns, done); });
 }
 
 // Finds the slot and the node of an endpoint of a DC.
