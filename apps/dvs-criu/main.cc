@@ -22,6 +22,7 @@
 
 #include "base/json.h"
 #include "gate.h"
+#include "migrate/engine/criu_log.h"
 #include "service.h"
 
 namespace dvs::helper {
@@ -74,7 +75,7 @@ criu_rpc::Request request_of(const Job& job) {
   criu_rpc::Options& options = *request.mutable_opts();
   options.set_images_dir_fd(-1);
   options.set_images_dir(job.images);
-  options.set_log_file(job.dump ? "dump.log" : "restore.log");
+  options.set_log_file(job.dump ? kDumpLog : kRestoreLog);
   options.set_notify_scripts(true);
   options.set_manage_cgroups_mode(criu_rpc::IGNORE);
   options.set_file_locks(true);

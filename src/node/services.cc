@@ -326,19 +326,27 @@ void Conductor::remove_dc(const std::string& name, bool force, Done<bool> done) 
       Change::remove(cluster_.keys().dc(name)), Change::remove(id_key),
       Change::remove_prefix(cluster_.keys().endpoints(name)),
       Change::remove_prefix(cluster_.keys().prefix() + "locks/" + name + "/")};
-  // A DC of that name may be created again: it is not to inherit a migration.
+  std::vector<Compare> compares;
+  // A DC of that name may be created again: it is not to inherit a migration. As always, the first
+  // outcome that is written counts.
   for (const auto& [id, entry] : cluster_.migrations()) {
     if (entry.record.dc != name || entry.record.state != MigrationState::kActive) continue;
     MigrationRecord ended = entry.record;
     ended.state = MigrationState::kRolledBack;
     ended.reason = "the DC was removed";
     ended.ended_ns = realtime_ns();
+    compares.push_back(Compare::exists_at(cluster_.keys().migration(id), entry.revision));
     changes.push_back(Change::put(cluster_.keys().migration(id), dvs::to_json(ended).dump()));
   }
-  context_.store.txn({}, std::move(changes), [this, name, done](Result<TxnResult> result) {
+  auto removed = [this, name, done](Result<TxnResult> result) {
     if (!result.ok()) return done(result.error());
+    if (!result->applied) {
+      return done(
+          Error(Code::kConflict, "a migration in DC " + name + " has just ended; try again"));
+    }
     await_no_parts(name, monotonic_ns() + kPartsLimitNs, done);
-  });
+  };
+  context_.store.txn(std::move(compares), std::move(changes), std::move(removed));
 }
 
 void Conductor::await_no_parts(const std::string& dc, int64_t until_ns, Done<bool> done) {
