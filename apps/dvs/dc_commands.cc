@@ -13,6 +13,7 @@ struct DcOptions {
   std::string node;
   std::vector<std::string> nodes;
   uint32_t endpoints = 0;
+  uint32_t servers = 0;
   bool force = false;
 };
 
@@ -43,6 +44,7 @@ int print_dc(Cli& cli, const std::optional<Json>& answer) {
 int create_dc(Cli& cli, const DcOptions& options) {
   Json body = {{"name", options.name}, {"nodes", options.nodes}};
   if (options.endpoints != 0) body["endpoints"] = options.endpoints;
+  if (options.servers != 0) body["servers"] = options.servers;
   return print_dc(cli, cli.change("create DC " + options.name, "POST", "/v1/dcs", body));
 }
 
@@ -83,6 +85,12 @@ void add_create(CLI::App& group, Cli& cli) {
       ->check(name_check())
       ->type_name("A,B");
   command->add_option("--endpoints", options->endpoints, "Size of its table (default 1024)")
+      ->check(range_check(1, 1e9))
+      ->type_name("N");
+  command
+      ->add_option("--servers", options->servers,
+                   "Endpoints 0 to N-1 are servers', who may make every call (default 29);\n"
+                   "those above are user processes', who ask servers (dvk_sendrec)")
       ->check(range_check(1, 1e9))
       ->type_name("N");
 }

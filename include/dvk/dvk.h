@@ -6,13 +6,19 @@
  * the library holds nothing but that mapping: no descriptor, no socket, no lock. So a process can
  * be moved to another node at any moment without its help, also in the middle of any call.
  *
- * Every call returns 0, or an endpoint where it says so, or a negative error. Endpoints of system
- * tasks may be negative, down to -35: test with DVK_IS_ERROR(rc) where an endpoint can be the
- * result, with rc < 0 elsewhere.
+ * Every call returns 0, or an endpoint where it says so, or a negative error (dvk/errors.h).
+ * docs/ipc-reference.md says of each call what it does, when it blocks, its errors, and what a
+ * migration or the death of a node does to it.
  *
  * Threads: every call may be made from any thread. A thread uses the endpoint bound to it
  * (dvk_tbind), else its process's main thread's. Two threads must not use one endpoint at the
- * same time (EDVSBUSY). Calls are not async-signal-safe.
+ * same time (EDVSBUSY).
+ *
+ * Signals: a handler runs, and the call that it interrupted goes on; no call ends because of one. A
+ * handler may itself call libdvk, once the program has made its first call. While the thread
+ * waits in a receive, its handler may send, notify, reply, copy and wake up; anything else with
+ * an endpoint that is in a call answers EDVSBUSY. To end a receive from a handler, use
+ * dvk_wakeup().
  *
  * Time-outs are in milliseconds: TIMEOUT_NOWAIT answers EDVSAGAIN instead of waiting,
  * TIMEOUT_FOREVER never expires. They are turned into a deadline when the call starts, so a
@@ -20,14 +26,18 @@
  *
  * Migration of either party is invisible except for the delay. While a party is migrating, callers
  * wait in their own descriptor, bounded by their own deadline.
+ *
+ * What an endpoint may call, and whom it may talk to, is in its permission record (dvk/info.h):
+ * EDVSBADCALL, EDVSTRAPDENIED. Any call may give them.
  */
 #ifndef DVK_DVK_H
 #define DVK_DVK_H
 
+#include <dvk/errors.h>
+#include <dvk/info.h>
+#include <dvk/message.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
-#include <time.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -36,15 +46,16 @@ extern "C" {
 /* ---- limits and magic numbers ------------------------------------------------------------- */
 
 #define DVS_VERSION 202611
-#define MAXPROCNAME 16
-#define MAXDCNAME 16
-#define MAXNODENAME 16
 #define MAXCOPYLEN (64 * 1024 * 1024) /* default limit of one dvk_vcopy, bytes */
 
 #define ANY 0x7ace  /* receive from whoever sends */
 #define NONE 0x6ace /* no endpoint */
 #define SELF 0x8ace /* the caller */
+
+/* Numbers of tasks. HARDWARE is nobody's: notifications may come from it. */
 #define HARDWARE (-1)
+#define SYSTEM (-2)
+#define SYSTASK(node) (SYSTEM - (node))
 
 #define TIMEOUT_NOWAIT 0
 #define TIMEOUT_FOREVER (-1)
@@ -64,199 +75,16 @@ extern "C" {
 #define _ENDPOINT_G(e) (((e) + NR_TASKS) / _ENDPOINT_GENERATION_SIZE)
 #define _ENDPOINT_P(e) ((((e) + NR_TASKS) % _ENDPOINT_GENERATION_SIZE) - NR_TASKS)
 
-/* ---- errors ------------------------------------------------------------------------------- */
-
-#define EDVSERRCODE (-300)
-#define DVK_IS_ERROR(rc) ((rc) < -NR_TASKS)
-
-#define OK 0
-#define EDVSPERM (-1)   /* not allowed, e.g. a vcopy from a process to itself */
-#define EDVSINTR (-4)   /* a signal handler ran */
-#define EDVSINVAL (-22) /* an argument makes no sense */
-#define EDVSFAULT (-14) /* an address of a vcopy is not mapped there */
-#define EDVSNOSYS (-38)
-/* The POSIX-like codes above are in the range of task endpoints; calls that return endpoints never
- * give them. These are distinct from any endpoint: */
-#define EDVSAGAIN (-211)   /* would block, and TIMEOUT_NOWAIT was given */
-#define EDVSBUSY (-216)    /* another thread is in a call with this endpoint */
-#define EDVSTIMEDOUT (-61) /* the deadline passed */
-#define EDVSNOTCONN (-64)  /* the peer's node cannot be reached */
-#define EDVSSHUTDOWN (-65) /* the caller's endpoint was unbound by another */
-#define EDVSBADDEST (-55)  /* destination is the caller itself, or no possible endpoint */
-#define EDVSLOCKED (-101)  /* send to a process that waits for the caller to take its request */
-#define EDVSBADCALL (-102)
-#define EDVSDEADSRCDST (-105)
-#define EDVSSRCDIED (-108) /* the process waited for has gone */
-#define EDVSDSTDIED (-109) /* no process (any more) at that endpoint */
-#define EDVSTRAPDENIED (-110)
-#define EDVSBADNODEID (-301)
-#define EDVSBADDCID (-302) /* not the caller's DC */
-#define EDVSDCNOTRUN (-303)
-#define EDVSBADPROC (-304)
-#define EDVSBADPID (-305)   /* no such process in this DC on this node */
-#define EDVSENDPOINT (-306) /* number out of the table's range, or of an earlier generation */
-#define EDVSNOPROXY (-307)
-#define EDVSRMTPROC (-308) /* the process is not on this node */
-#define EDVSLCLPROC (-309)
-#define EDVSNOTBIND (-310)  /* the caller has no endpoint */
-#define EDVSDVSINIT (-318)  /* not in a DC: no region, or one that makes no sense */
-#define EDVSNODCNODE (-319) /* the node is not part of the DC */
-#define EDVSPROCRUN (-320)
-#define EDVSPROCSTS (-324) /* the other party is not in the state this needs */
-#define EDVSONCOPY (-328)
-#define EDVSOVERRUN (-330)
-#define EDVSMIGRATE (-332) /* a migration is under way, or none is */
-#define EDVSPRIVILEGES (-335)
-#define EDVSBINDTYPE (-336)
-#define EDVSSLOTUSED (-337) /* the endpoint is bound already */
-#define EDVSBADRANGE (-338)
-#define EDVSBADVALUE (-339)
-#define EDVSRSCBUSY (-342) /* dvsd does not answer, or all request slots are taken; try again */
-#define EDVSNAMESIZE (-343)
-#define EDVSALLOCMEM (-344)
-#define EDVSWOKENUP (-348) /* dvk_wakeup() ended a receive */
-
-/* ---- messages: 64 bytes, the original's member names --------------------------------------- */
-
-#define M3_STRING 14
-#define MD5_SIZE 16
-#define SLOTS_BY_MSG 4
-#define MC_STRING (M3_STRING - sizeof(int))
-
-typedef struct {
-  int m1i1, m1i2, m1i3;
-  char *m1p1, *m1p2, *m1p3;
-} mess_1;
-typedef struct {
-  int m2i1, m2i2, m2i3;
-  long m2l1, m2l2;
-  char* m2p1;
-} mess_2;
-typedef struct {
-  int m3i1, m3i2;
-  char* m3p1;
-  char m3ca1[M3_STRING];
-} mess_3;
-typedef struct {
-  long m4l1, m4l2, m4l3, m4l4, m4l5;
-} mess_4;
-typedef struct {
-  short m5c1, m5c2;
-  int m5i1, m5i2;
-  long m5l1, m5l2, m5l3;
-} mess_5;
-typedef struct {
-  char m6ca1[sizeof(mess_3)];
-} mess_6;
-typedef struct {
-  int m7i1, m7i2, m7i3, m7i4;
-  char *m7p1, *m7p2;
-} mess_7;
-typedef struct {
-  int m8i1, m8i2;
-  char *m8p1, *m8p2, *m8p3, *m8p4;
-} mess_8;
-typedef struct {
-  int m9i1;
-  long m9l1;
-  struct timespec m9t1;
-} mess_9;
-typedef struct {
-  int mAdst, mAnr, mAia[SLOTS_BY_MSG];
-} mess_A;
-typedef struct {
-  long mBnr;
-  char mBmd5[MD5_SIZE];
-} mess_B;
-typedef struct {
-  int mCi1, mCi2, mCi3, mCi4;
-  char mCca1[MC_STRING];
-} mess_C;
-
-typedef struct {
-  int m_source; /* endpoint of the sender, filled in by the receiver's DVK */
-  int m_type;
-  union {
-    mess_1 m_m1;
-    mess_2 m_m2;
-    mess_3 m_m3;
-    mess_4 m_m4;
-    mess_5 m_m5;
-    mess_6 m_m6;
-    mess_7 m_m7;
-    mess_8 m_m8;
-    mess_9 m_m9;
-    mess_A m_mA;
-    mess_B m_mB;
-    mess_C m_mC;
-    char m_raw[56];
-  } m_u;
-} message;
-
-#define m1_i1 m_u.m_m1.m1i1
-#define m1_i2 m_u.m_m1.m1i2
-#define m1_i3 m_u.m_m1.m1i3
-#define m1_p1 m_u.m_m1.m1p1
-#define m1_p2 m_u.m_m1.m1p2
-#define m1_p3 m_u.m_m1.m1p3
-#define m2_i1 m_u.m_m2.m2i1
-#define m2_i2 m_u.m_m2.m2i2
-#define m2_i3 m_u.m_m2.m2i3
-#define m2_l1 m_u.m_m2.m2l1
-#define m2_l2 m_u.m_m2.m2l2
-#define m2_p1 m_u.m_m2.m2p1
-#define m3_i1 m_u.m_m3.m3i1
-#define m3_i2 m_u.m_m3.m3i2
-#define m3_p1 m_u.m_m3.m3p1
-#define m3_ca1 m_u.m_m3.m3ca1
-#define m4_l1 m_u.m_m4.m4l1
-#define m4_l2 m_u.m_m4.m4l2
-#define m4_l3 m_u.m_m4.m4l3
-#define m4_l4 m_u.m_m4.m4l4
-#define m4_l5 m_u.m_m4.m4l5
-#define m5_c1 m_u.m_m5.m5c1
-#define m5_c2 m_u.m_m5.m5c2
-#define m5_i1 m_u.m_m5.m5i1
-#define m5_i2 m_u.m_m5.m5i2
-#define m5_l1 m_u.m_m5.m5l1
-#define m5_l2 m_u.m_m5.m5l2
-#define m5_l3 m_u.m_m5.m5l3
-#define m6_ca1 m_u.m_m6.m6ca1
-#define m7_i1 m_u.m_m7.m7i1
-#define m7_i2 m_u.m_m7.m7i2
-#define m7_i3 m_u.m_m7.m7i3
-#define m7_i4 m_u.m_m7.m7i4
-#define m7_p1 m_u.m_m7.m7p1
-#define m7_p2 m_u.m_m7.m7p2
-#define m8_i1 m_u.m_m8.m8i1
-#define m8_i2 m_u.m_m8.m8i2
-#define m8_p1 m_u.m_m8.m8p1
-#define m8_p2 m_u.m_m8.m8p2
-#define m8_p3 m_u.m_m8.m8p3
-#define m8_p4 m_u.m_m8.m8p4
-#define m9_i1 m_u.m_m9.m9i1
-#define m9_l1 m_u.m_m9.m9l1
-#define m9_t1 m_u.m_m9.m9t1
-#define mA_nr m_u.m_mA.mAnr
-#define mA_dst m_u.m_mA.mAdst
-#define mA_ia m_u.m_mA.mAia
-#define mB_nr m_u.m_mB.mBnr
-#define mB_md5 m_u.m_mB.mBmd5
-#define mC_i1 m_u.m_mC.mCi1
-#define mC_i2 m_u.m_mC.mCi2
-#define mC_i3 m_u.m_mC.mCi3
-#define mC_i4 m_u.m_mC.mCi4
-#define mC_ca1 m_u.m_mC.mCca1
-
-/* A notification arrives as a message of type NOTIFY_FROM(slot of its source); m9_i1 counts
- * nothing and is 0, m9_l1 is the value of dvk_ntfy_value (0 otherwise), m9_t1 CLOCK_REALTIME at
- * delivery. */
-#define NOTIFY_MESSAGE 0x1000
-#define NOTIFY_FROM(p_nr) (NOTIFY_MESSAGE | ((p_nr) + NR_TASKS))
-
 /* ---- binding ------------------------------------------------------------------------------ */
 
-enum { SELF_BIND = 0, LCL_BIND = 1, RMT_BIND = 2, BKUP_BIND = 3, REPLICA_BIND = 4 };
+enum {
+  SELF_BIND = 0,
+  LCL_BIND = 1,
+  RMT_BIND = 2,
+  BKUP_BIND = 3,
+  REPLICA_BIND = 4,
+  USERMODE_BIND = 5 /* as LCL_BIND */
+};
 
 /* Gives a process an endpoint, DC-wide: from then on every node of the DC knows where it is.
  * Answered by this node's dvsd after a transaction with the directory (about a millisecond).
@@ -269,20 +97,28 @@ enum { SELF_BIND = 0, LCL_BIND = 1, RMT_BIND = 2, BKUP_BIND = 3, REPLICA_BIND = 
  *   dvk_rmtbind   tells this node that `ep` lives on `node`. The directory knows already where
  *                 bound endpoints are, so this is only needed to name one before it is bound;
  *                 then senders wait until it is
- *   dvk_bkupbind  a local process as backup of a primary on `node`: it waits in its first call
- *                 until it becomes the primary (dvk_migr_start, dvk_migr_commit); one per node
- *   dvk_replbind  as dvk_lclbind, for now: a second replica is refused (EDVSSLOTUSED)
+ *   dvk_bkupbind  a local process as backup of the primary of `ep`, which is on `node`: it waits in
+ *                 its first call until it becomes the primary (dvk_migr_start, dvk_migr_commit).
+ *                 One on each node; when the primary goes, it is told so (EDVSNOTBIND) and may
+ *                 bind itself
+ *   dvk_replbind  a local process as one of several replicas of `ep`, one on each node. The first
+ *                 is where the directory says; processes on a node with a replica talk to that
+ *                 one, all others to the first. Only the first can send to other nodes
+ *                 (EDVSREPLPROC). When it goes, another one takes its place
  *
- * EDVSBADDCID, EDVSENDPOINT (out of range), EDVSSLOTUSED, EDVSBADPID, EDVSBADNODEID,
- * EDVSNODCNODE, EDVSBINDTYPE, EDVSRSCBUSY. Binding the same endpoint to the same process again
- * returns it. */
-int dvk_bind_X(int kind, int dcid, int pid, int ep, int node, const char* name);
-#define dvk_bind(dcid, ep) dvk_bind_X(SELF_BIND, dcid, PROC_NO_PID, ep, LOCALNODE, NULL)
-#define dvk_tbind(dcid, ep) dvk_bind_X(SELF_BIND, dcid, dvk_gettid(), ep, LOCALNODE, NULL)
-#define dvk_lclbind(dcid, pid, ep) dvk_bind_X(LCL_BIND, dcid, pid, ep, LOCALNODE, NULL)
-#define dvk_rmtbind(dcid, name, ep, node) dvk_bind_X(RMT_BIND, dcid, PROC_NO_PID, ep, node, name)
-#define dvk_bkupbind(dcid, pid, ep, node) dvk_bind_X(BKUP_BIND, dcid, pid, ep, node, NULL)
-#define dvk_replbind(dcid, pid, ep) dvk_bind_X(REPLICA_BIND, dcid, pid, ep, LOCALNODE, NULL)
+ * EDVSBADDCID, EDVSENDPOINT (out of range), EDVSBADPROC (HARDWARE), EDVSSLOTUSED, EDVSBADPID,
+ * EDVSBADNODEID, EDVSNODCNODE, EDVSBINDTYPE, EDVSNAMESIZE, EDVSRSCBUSY. Binding the same endpoint
+ * to the same process again returns it. */
+int dvk_bind_named(int kind, int dcid, int pid, int ep, int node, const char* name);
+#define dvk_bind_X(kind, dcid, pid, ep, node) dvk_bind_named(kind, dcid, pid, ep, node, NULL)
+#define dvk_bind(dcid, ep) dvk_bind_X(SELF_BIND, dcid, PROC_NO_PID, ep, LOCALNODE)
+#define dvk_tbind(dcid, ep) dvk_bind_X(SELF_BIND, dcid, dvk_gettid(), ep, LOCALNODE)
+#define dvk_lclbind(dcid, pid, ep) dvk_bind_X(LCL_BIND, dcid, pid, ep, LOCALNODE)
+#define dvk_rmtbind(dcid, name, ep, node) \
+  dvk_bind_named(RMT_BIND, dcid, PROC_NO_PID, ep, node, name)
+#define dvk_bkupbind(dcid, pid, ep, node) dvk_bind_X(BKUP_BIND, dcid, pid, ep, node)
+#define dvk_replbind(dcid, pid, ep) dvk_bind_X(REPLICA_BIND, dcid, pid, ep, LOCALNODE)
+#define dvk_umbind(dcid, pid, ep) dvk_bind_X(USERMODE_BIND, dcid, pid, ep, LOCALNODE)
 int dvk_gettid(void);
 
 /* Ends a binding; the process lives on. Who waits for it gets EDVSDSTDIED (its message was not
@@ -333,13 +169,25 @@ int dvk_rcvrqst_T(message* m, long timeout_ms);
 int dvk_reply_T(int dst, message* m, long timeout_ms);
 #define dvk_reply(dst, m) dvk_reply_T(dst, m, TIMEOUT_FOREVER)
 
+/* Hands a request that the caller took, and did not yet answer, on to `dst`: m->m_source tells
+ * whose it is, the rest of *m is what `dst` receives, as if that client had sent it there. The
+ * answer then comes from `dst`, within the client's own deadline. Returns at once (as dvk_reply
+ * does). EDVSPROCSTS: the client does not wait for an answer of the caller. */
+int dvk_relay(int dst, message* m);
+
 /* A notification: one bit per source, kept until received; a second one before that is merged
- * with it. Returns when it is recorded at `dst` (on another node: after one round trip). */
-int dvk_notify_X(int src_nr, int dst, long value, long timeout_ms);
-#define dvk_notify(dst) dvk_notify_X(SELF, dst, 0, TIMEOUT_FOREVER)
-#define dvk_notify_T(dst, ms) dvk_notify_X(SELF, dst, 0, ms)
-#define dvk_ntfy_value(src_nr, dst, value) dvk_notify_X(src_nr, dst, value, TIMEOUT_FOREVER)
-#define dvk_src_notify(src_nr, dst) dvk_notify_X(src_nr, dst, 0, TIMEOUT_FOREVER)
+ * with it. Returns when it is recorded at `dst` (on another node: after one round trip). The
+ * source is the caller, by SELF or its own number (EDVSPERM for another's).
+ *
+ * dvk_hdw_notify: from HARDWARE, by anybody in the DC, bound or not. Answered by dvsd; EDVSMIGRATE
+ * while `dst` is migrating. */
+int dvk_notify_value_T(int src_nr, int dst, long value, long timeout_ms);
+int dvk_hdw_notify(int dcid, int dst);
+#define dvk_notify_X(src_nr, dst, value) dvk_notify_value_T(src_nr, dst, value, TIMEOUT_FOREVER)
+#define dvk_notify(dst) dvk_notify_X(SELF, dst, 0)
+#define dvk_notify_T(dst, ms) dvk_notify_value_T(SELF, dst, 0, ms)
+#define dvk_ntfy_value(src_nr, dst, value) dvk_notify_X(src_nr, dst, value)
+#define dvk_src_notify(src_nr, dst) dvk_notify_X(src_nr, dst, 0)
 
 /* Copies between two processes' memory; either may be SELF, both may be others, anywhere in the
  * DC. A party other than the caller must be waiting in receive or sendrec (EDVSPROCSTS) on the
@@ -349,7 +197,8 @@ int dvk_vcopy_T(int src_ep, const void* src, int dst_ep, void* dst, size_t bytes
 #define dvk_vcopy(src_ep, src, dst_ep, dst, bytes) \
   dvk_vcopy_T(src_ep, src, dst_ep, dst, bytes, TIMEOUT_MOLCALL)
 
-/* Ends a receive(ANY) of a local process with EDVSWOKENUP, or its next one. EDVSRMTPROC. */
+/* Ends the receive(ANY) that a local process waits in with EDVSWOKENUP. EDVSPROCRUN: it does not
+ * wait in one, so its next one will end at once. `ep` may be SELF. EDVSRMTPROC, EDVSMIGRATE. */
 int dvk_wakeup(int dcid, int ep);
 
 /* ---- migration ---------------------------------------------------------------------------- */
@@ -369,62 +218,22 @@ int dvk_migrate_X(int op, int pid, int dcid, int ep, int new_node);
 
 /* ---- information: never blocks, no daemon involved ------------------------------------------ */
 
-typedef struct dvs_usr {
-  char d_name[MAXPROCNAME];
-  int d_nr_dcs, d_nr_nodes, d_nr_procs, d_nr_tasks, d_nr_sysprocs;
-  int d_max_copybuf, d_max_copylen;
-  unsigned long d_dbglvl;
-  int d_version;
-  unsigned long d_flags;
-  int d_size_proc;
-} dvs_usr_t;
-
-typedef struct dc_usr {
-  int dc_dcid, dc_flags; /* flags: 0 running */
-  int dc_nr_procs, dc_nr_tasks, dc_nr_sysprocs, dc_nr_nodes;
-  char dc_name[MAXDCNAME];
-} dc_usr_t;
-
-#define NODE_FREE 0
-#define NODE_ATTACHED 2
-#define NODE_SCONNECTED 4
-#define NODE_RCONNECTED 8
-typedef struct node_usr {
-  int n_nodeid;
-  unsigned long n_flags;
-  struct timespec n_stimestamp, n_rtimestamp;
-  unsigned long n_pxsent, n_pxrcvd;
-  char n_name[MAXNODENAME];
-} node_usr_t;
-
-/* p_rts_flags: 0 is running; the original's values */
-#define SLOT_FREE 0x0001
-#define SENDING 0x0004
-#define RECEIVING 0x0008
-#define ONCOPY 0x0400
-#define MIGRATE 0x0800
-#define REMOTE 0x1000
-/* p_misc_flags */
-#define MIS_RMTBACKUP 0x0010
-#define MIS_REPLICATED 0x0080
-#define MIS_WOKENUP 0x0200
-typedef struct proc_usr {
-  int p_nr, p_endpoint, p_dcid;
-  unsigned long p_rts_flags, p_misc_flags;
-  int p_lpid, p_vpid; /* both: the DC-wide pid; -1 when not on this node */
-  int p_nodeid;
-  unsigned int p_epoch;
-  int p_getfrom, p_sendto;
-  unsigned long p_lclsent, p_rmtsent, p_lclcopy, p_rmtcopy;
-  char p_name[MAXPROCNAME];
-} proc_usr_t;
-
+int dvk_open(void);                                        /* OK in a DC, else EDVSDVSINIT */
 int dvk_getdvsinfo(dvs_usr_t* info);                       /* returns this node's id */
 int dvk_getdcinfo(int dcid, dc_usr_t* info);               /* dcid -1: the caller's */
 int dvk_getnodeinfo(int node, node_usr_t* info);           /* EDVSBADNODEID */
 int dvk_getprocinfo(int dcid, int p_nr, proc_usr_t* info); /* EDVSBADDCID, EDVSENDPOINT */
-int dvk_getproxyinfo(int node, node_usr_t* sender, node_usr_t* receiver); /* the link to a node */
-int dvk_getep(int pid); /* endpoint of a local process; EDVSNOTBIND */
+int dvk_getep(int pid);      /* endpoint of a local process (or thread); EDVSNOTBIND */
+int dvk_proc_dump(int dcid); /* the bound endpoints, one a line, on the standard error */
+int dvk_dc_dump(void);
+/* The link to a node, as the original's pair of processes: p_nodeid, p_name and counters;
+ * MIS_CONNECTED while it is up. */
+int dvk_getproxyinfo(int pxid, proc_usr_t* sender, proc_usr_t* receiver);
+
+/* Reads or replaces the permission record of an endpoint of this node. EDVSRMTPROC, EDVSENDPOINT,
+ * EDVSDSTDIED; EDVSMIGRATE (setpriv: it is migrating). */
+int dvk_getpriv(int dcid, int ep, priv_usr_t* priv);
+int dvk_setpriv(int dcid, int ep, const priv_usr_t* priv);
 
 #ifdef __cplusplus
 } /* extern "C" */

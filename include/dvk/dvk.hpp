@@ -204,7 +204,7 @@ class Endpoint {
   static Expected<Endpoint> bind(int number, int tid) {
     dc_usr_t dc{};
     int rc = dvk_getdcinfo(-1, &dc);
-    if (rc == OK) rc = dvk_bind_X(SELF_BIND, dc.dc_dcid, tid, number, LOCALNODE, nullptr);
+    if (rc == OK) rc = dvk_bind_X(SELF_BIND, dc.dc_dcid, tid, number, LOCALNODE);
     if (DVK_IS_ERROR(rc)) return Expected<Endpoint>::failure(rc);
     return Endpoint(dc.dc_dcid, rc);
   }

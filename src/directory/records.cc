@@ -83,13 +83,10 @@ Result<NodeRecord> node_record(const std::string& text) {
 }
 
 Json to_json(const DcRecord& r) {
-  return {{"name", r.name},
-          {"id", r.id},
-          {"nodes", r.nodes},
-          {"endpoints", r.endpoints},
-          {"tasks", r.tasks},
-          {"sysprocs", r.sysprocs},
-          {"clock_origin_ns", r.clock_origin_ns}};
+  return {
+      {"name", r.name},           {"id", r.id},           {"nodes", r.nodes},
+      {"endpoints", r.endpoints}, {"tasks", r.tasks},     {"sysprocs", r.sysprocs},
+      {"warn2proc", r.warn2proc}, {"warnmsg", r.warnmsg}, {"clock_origin_ns", r.clock_origin_ns}};
 }
 
 Result<DcRecord> dc_record(const std::string& text) {
@@ -101,6 +98,8 @@ Result<DcRecord> dc_record(const std::string& text) {
       .get("endpoints", r.endpoints)
       .get("tasks", r.tasks)
       .get("sysprocs", r.sysprocs)
+      .get("warn2proc", r.warn2proc)
+      .get("warnmsg", r.warnmsg)
       .get("clock_origin_ns", r.clock_origin_ns)
       .require(is_name(r.name) && all_names(r.nodes), "a name out of range")
       .finish("DC", r);
@@ -115,7 +114,7 @@ Result<PartRecord> part_record(const std::string& text) {
 
 Json to_json(const EndpointRecord& r) {
   return {{"slot", r.slot}, {"node", r.node}, {"epoch", r.epoch}, {"pid", r.pid},
-          {"tid", r.tid},   {"name", r.name}, {"task", r.task}};
+          {"tid", r.tid},   {"name", r.name}, {"task", r.task},   {"replica", r.replica}};
 }
 
 Result<EndpointRecord> endpoint_record(const std::string& text) {
@@ -128,6 +127,7 @@ Result<EndpointRecord> endpoint_record(const std::string& text) {
       .get("tid", r.tid)
       .get("name", r.name)
       .get("task", r.task)
+      .get("replica", r.replica)
       .require(r.node < kMaxNodes, "node out of range")
       .finish("endpoint", r);
 }

@@ -18,6 +18,7 @@
 
 #include "base/ids.h"
 #include "base/json.h"
+#include "dvk/dvk.h"
 
 namespace dvs {
 
@@ -31,11 +32,14 @@ struct NodeRecord {
 
 struct DcRecord {
   std::string name;
-  int id = 0;
+  int id = -1;
   std::vector<std::string> nodes;
   uint32_t endpoints = 1024;
   uint32_t tasks = 35;
   uint32_t sysprocs = 64;
+  // Who is told, by a message of which type, when a process ends without unbinding.
+  int warn2proc = NONE;
+  int warnmsg = 0;
   // What CLOCK_REALTIME minus the DC's CLOCK_MONOTONIC is, on every node.
   int64_t clock_origin_ns = 0;
 };
@@ -53,6 +57,7 @@ struct EndpointRecord {
   int tid = 0;
   std::string name;  // of the program
   std::string task;
+  bool replica = false;  // there may be others, on other nodes
 };
 
 enum class MigrationState { kActive, kCommitted, kRolledBack };

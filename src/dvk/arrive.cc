@@ -56,7 +56,7 @@ void restore_operations(Descriptor& d, const CapsuleEndpoint& e) {
 // What is known here of the notifier's last value may be newer, as its number tells.
 void restore_value(Descriptor& notifier, const CapsuleNotification& notification) {
   const TxWord known = load_tx(notifier);
-  if (load_kind(notifier) != Kind::kRemote || known.number > notification.number) return;
+  if (!is_elsewhere(load_kind(notifier)) || known.number > notification.number) return;
   if (known.number < notification.number) {
     notifier.tx.store(TxWord{TxPhase::kIdle, 0, notification.number}.pack());
   }
@@ -83,6 +83,7 @@ void restore_endpoint(const Region& region, const CapsuleEndpoint& e, uint32_t s
   d.inside.store(e.inside);
   d.busy.store(e.busy);
   d.next_sender.store(e.next_sender);
+  set_permissions(d, e.permissions);
   d.copy_source.store(e.copy_source);
   d.copy_target.store(e.copy_target);
   d.copy_source_addr.store(e.copy_source_addr);
@@ -108,7 +109,10 @@ void settle_debt(const Region& region, const CapsuleDebt& debt) {
     return;
   }
   if (known.phase == TxPhase::kPosted) swap_tx(creditor, known, debt.tx);
-  if (debt.answered) deliver_answer(region, debt.source, debt.tx.number, debt.answer);
+  const auto kind = static_cast<OpKind>(debt.answer_kind);
+  if (debt.answered && is_answer(kind)) {
+    deliver_answer(region, debt.source, debt.tx.number, kind, debt.answer);
+  }
 }
 
 // The creditor is elsewhere: its mirror is what the moved endpoint will look at.
@@ -131,7 +135,10 @@ void book_debt(const Region& region, const CapsuleDebt& debt) {
   rx.phase = debt.tx.phase != TxPhase::kTaken ? RxPhase::kIdle
              : debt.answered                  ? RxPhase::kFull
                                               : RxPhase::kWaiting;
-  if (debt.answered) mirror.rx_message.store(debt.answer);
+  if (debt.answered) {
+    mirror.rx_kind.store(debt.answer_kind);
+    mirror.rx_message.store(debt.answer);
+  }
   mirror.rx.store(rx.pack());
   mirror.tx.store(debt.tx.pack());
 }
@@ -141,7 +148,7 @@ void restore_debt(const Region& region, const CapsuleDebt& debt) {
   if (creditor.incarnation.load() != debt.incarnation) return;
   const Kind kind = load_kind(creditor);
   if (runs_here(kind)) settle_debt(region, debt);
-  if (kind == Kind::kRemote) book_debt(region, debt);
+  if (is_elsewhere(kind)) book_debt(region, debt);
 }
 
 // The directory's news of a peer may not have arrived here yet.

@@ -20,10 +20,15 @@ Caller::Caller(const Region& region, uint32_t slot, uint32_t tid)
       me_(region.at(slot)),
       tid_(tid),
       incarnation_(me_.incarnation.load()) {
-  uint32_t nobody = 0;
-  if (!me_.busy.compare_exchange_strong(nobody, tid)) {
-    status_ = EDVSBUSY;
-    return;
+  uint32_t free = 0;
+  uint32_t resting = tid | kResting;
+  if (!me_.busy.compare_exchange_strong(free, tid)) {
+    nested_ = me_.busy.compare_exchange_strong(resting, tid | kNested);
+    if (!nested_) {
+      status_ = EDVSBUSY;
+      return;
+    }
+    was_inside_ = me_.inside.load() == tid;
   }
   enter();
   if (!still_bound()) status_ = EDVSNOTBIND;
@@ -31,9 +36,9 @@ Caller::Caller(const Region& region, uint32_t slot, uint32_t tid)
 
 Caller::~Caller() {
   if (status_ == EDVSBUSY) return;
-  leave();
-  uint32_t mine = tid_;
-  me_.busy.compare_exchange_strong(mine, 0);
+  if (!was_inside_) leave();
+  uint32_t mine = nested_ ? tid_ | kNested : tid_;
+  me_.busy.compare_exchange_strong(mine, nested_ ? tid_ | kResting : 0);
 }
 
 // By compare-and-swap with the thread's id: the slot may have been given to another process, if
@@ -56,11 +61,27 @@ void Caller::enter() {
   }
 }
 
+// A change that comes soon is awaited inside: leaving costs as much as a message.
 Caller::Woken Caller::sleep_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
+  return event_spin(event, prepared) ? Woken::kLookAgain : park_on(event, prepared, deadline);
+}
+
+Caller::Woken Caller::park_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
   leave();
   const bool changed = event_sleep(event, prepared, deadline);
   enter();
   return changed || !deadline.passed() ? Woken::kLookAgain : Woken::kOver;
+}
+
+// In a receive, nothing is outstanding: a signal's handler may use the endpoint to send meanwhile.
+Caller::Woken Caller::rest_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
+  if (event_spin(event, prepared)) return Woken::kLookAgain;
+  uint32_t mine = tid_;
+  me_.busy.compare_exchange_strong(mine, tid_ | kResting);
+  const Woken woken = park_on(event, prepared, deadline);
+  uint32_t resting = tid_ | kResting;
+  me_.busy.compare_exchange_strong(resting, tid_);
+  return woken;
 }
 
 Caller::Woken Caller::nap_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
@@ -76,21 +97,29 @@ int Caller::check_peer(int endpoint, uint32_t& slot) const {
   slot = region_.slot_of(endpoint);
   if (slot >= region_.slots()) return EDVSENDPOINT;
   if (slot == slot_) return EDVSBADDEST;
-  if (load_kind(region_.at(slot)) == Kind::kFree) return EDVSDSTDIED;
+  if (is_gone(load_kind(region_.at(slot)))) return EDVSDSTDIED;
   return region_.names(endpoint, slot) ? OK : EDVSENDPOINT;
+}
+
+int Caller::check_destination(int endpoint, uint32_t& slot) const {
+  if (endpoint == HARDWARE) return EDVSBADDEST;
+  if (int rc = check_peer(endpoint, slot); rc != OK) return rc;
+  if (!may_send(me_, slot)) return EDVSTRAPDENIED;
+  const bool far = is_elsewhere(load_kind(region_.at(slot)));
+  return far && is_standby(region_, slot_) ? EDVSREPLPROC : OK;
 }
 
 // ---- sending ----------------------------------------------------------------------------------
 
 int Caller::send(int dst, message& m, Deadline deadline) {
   uint32_t peer = 0;
-  if (int rc = check_peer(dst, peer); rc != OK) return rc;
+  if (int rc = check_destination(dst, peer); rc != OK) return rc;
   const Descriptor& receiver = region_.at(peer);
   m.m_source = me_.endpoint.load();
   // To a client whose request was taken, it is the answer: that is never posted, since the client
   // looks at no senders.
   if (awaits_me(receiver)) {
-    if (int rc = answer(peer, m, deadline); rc != EDVSPROCSTS) return rc;
+    if (int rc = answer(peer, OpKind::kReply, m, deadline); rc != EDVSPROCSTS) return rc;
   }
   const TxWord theirs = load_tx(receiver);
   if (theirs.phase == TxPhase::kPosted && load_tx_kind(receiver) == OpKind::kSendRec &&
@@ -102,8 +131,18 @@ int Caller::send(int dst, message& m, Deadline deadline) {
 
 int Caller::sendrec(int dst, message& m, Deadline deadline) {
   uint32_t peer = 0;
-  if (int rc = check_peer(dst, peer); rc != OK) return rc;
+  if (int rc = check_destination(dst, peer); rc != OK) return rc;
   if (deadline.passed()) return EDVSAGAIN;
+  for (;;) {
+    OpKind kind = OpKind::kNone;
+    if (int rc = ask(dst, peer, m, deadline, kind); rc != OK || kind != OpKind::kRelay) return rc;
+    // Handed on: whom it was given to is asked instead, within the same deadline.
+    dst = m.m_source;
+    if (int rc = check_peer(dst, peer); rc != OK) return rc == EDVSDSTDIED ? EDVSSRCDIED : rc;
+  }
+}
+
+int Caller::ask(int dst, uint32_t peer, message& m, Deadline deadline, OpKind& answer_kind) {
   m.m_source = me_.endpoint.load();
   const uint64_t number = load_tx(me_).number + 1;
   open_rx(RxMode::kAnswer, peer);
@@ -113,7 +152,7 @@ int Caller::sendrec(int dst, message& m, Deadline deadline) {
   } else {
     post(number, peer);
   }
-  return await_answer(number, peer, m, deadline);
+  return await_answer(number, peer, m, deadline, answer_kind);
 }
 
 int Caller::transact(OpKind kind, int dst, uint32_t peer, const message& m, Deadline deadline) {
@@ -143,7 +182,7 @@ void Caller::post(uint64_t number, uint32_t peer) {
   if (is_elsewhere(kind)) {
     me_.remote_sent.fetch_add(1, std::memory_order_relaxed);
     region_.ring(slot_);
-  } else if (kind == Kind::kFree) {
+  } else if (is_gone(kind)) {
     finish(region_, slot_, number, EDVSDSTDIED);
   } else {
     me_.local_sent.fetch_add(1, std::memory_order_relaxed);
@@ -176,13 +215,14 @@ int Caller::await_done(uint64_t number, uint32_t peer, Deadline deadline) {
   }
 }
 
-int Caller::await_answer(uint64_t number, uint32_t peer, message& m, Deadline deadline) {
+int Caller::await_answer(uint64_t number, uint32_t peer, message& m, Deadline deadline,
+                         OpKind& kind) {
   for (;;) {
     const uint32_t prepared = event_prepare(me_.event);
     const RxPhase phase = load_rx(me_).phase;
     int rc = OK;
     if (phase == RxPhase::kFull) {
-      take_rx(m);
+      kind = take_rx(m);
       me_.tx.store(TxWord{TxPhase::kIdle, 0, number}.pack());
       return OK;
     }
@@ -221,9 +261,22 @@ int Caller::cancel(uint64_t number, uint32_t peer) {
 
 int Caller::reply(int dst, message& m, Deadline deadline) {
   uint32_t peer = 0;
-  if (int rc = check_peer(dst, peer); rc != OK) return rc;
+  if (int rc = check_destination(dst, peer); rc != OK) return rc;
   m.m_source = me_.endpoint.load();
-  return answer(peer, m, deadline);
+  return answer(peer, OpKind::kReply, m, deadline);
+}
+
+// The client is told to ask again, elsewhere: so what it asks there is its own operation, with all
+// that this means for its deadline, deaths and migrations.
+int Caller::relay(int dst, const message& m, Deadline deadline) {
+  uint32_t client = 0;
+  uint32_t peer = 0;
+  if (int rc = check_peer(m.m_source, client); rc != OK) return rc;
+  if (int rc = check_destination(dst, peer); rc != OK) return rc;
+  if (peer == client) return EDVSBADDEST;
+  message redirect = m;
+  redirect.m_source = region_.at(peer).endpoint.load();
+  return answer(client, OpKind::kRelay, redirect, deadline);
 }
 
 // Whether this process has taken the client's request and not answered it.
@@ -232,11 +285,11 @@ bool Caller::awaits_me(const Descriptor& client) const {
          region_.slot_of(client.tx_peer.load()) == slot_;
 }
 
-int Caller::answer(uint32_t peer, const message& m, Deadline deadline) {
+int Caller::answer(uint32_t peer, OpKind kind, const message& m, Deadline deadline) {
   Descriptor& client = region_.at(peer);
   for (;;) {
     const uint32_t prepared = event_prepare(client.event);
-    if (try_push(region_, slot_, peer, OpKind::kReply, m, 0)) {
+    if (try_push(region_, slot_, peer, kind, m, 0)) {
       me_.local_sent.fetch_add(1, std::memory_order_relaxed);
       return OK;
     }
@@ -253,9 +306,10 @@ int Caller::answer(uint32_t peer, const message& m, Deadline deadline) {
 int Caller::notify(int source_number, int dst, long value, Deadline deadline) {
   if (source_number != SELF && region_.slot_of(source_number) != slot_) return EDVSPERM;
   uint32_t peer = 0;
-  if (int rc = check_peer(dst, peer); rc != OK) return rc;
+  if (int rc = check_destination(dst, peer); rc != OK) return rc;
   me_.notify_value.store(value);
   if (touch(peer, peer)) {
+    if (!may_receive(region_.at(peer), slot_)) return untouch(), EDVSTRAPDENIED;
     // It has a number like any other operation: of two values, that of the higher one is the later.
     me_.tx.store(TxWord{TxPhase::kIdle, 0, load_tx(me_).number + 1}.pack());
     region_.notifies(peer).set(slot_);
@@ -307,13 +361,13 @@ int Caller::receive(int src, message& m, Deadline deadline, RxMode mode) {
   for (;;) {
     if (look(mode, filter, m)) return OK;
     if (filter == kAnySlot && (me_.flags.fetch_and(~kWokenUp) & kWokenUp) != 0) return EDVSWOKENUP;
-    if (filter != kAnySlot && load_kind(region_.at(filter)) == Kind::kFree) return EDVSSRCDIED;
+    if (filter != kAnySlot && is_gone(load_kind(region_.at(filter)))) return EDVSSRCDIED;
     const uint32_t prepared = event_prepare(me_.event);
     open_rx(mode, filter);
     // Who posted before rx was open does not know that we wait: look once more before sleeping.
     Woken woken = deadline.passed() ? Woken::kOver : Woken::kLookAgain;
     if (woken != Woken::kOver && !something_for(mode, filter)) {
-      woken = sleep_on(me_.event, prepared, deadline);
+      woken = rest_on(me_.event, prepared, deadline);
     }
     if (!still_bound()) return EDVSSHUTDOWN;
     if (!close_rx_or_take(m)) return OK;
@@ -344,7 +398,7 @@ bool Caller::something_for(RxMode mode, uint32_t filter) const {
   const SlotSet notifies = region_.notifies(slot_);
   if (filter != kAnySlot) {
     return senders.test(filter) || (mode == RxMode::kAny && notifies.test(filter)) ||
-           load_kind(region_.at(filter)) == Kind::kFree;
+           is_gone(load_kind(region_.at(filter)));
   }
   return senders.find(0) < region_.slots() || (me_.flags.load() & kWokenUp) != 0 ||
          (mode == RxMode::kAny && notifies.find(0) < region_.slots());
@@ -364,7 +418,7 @@ bool Caller::look_at_notifications(uint32_t filter, message& m) {
   set.clear(source);
   const Descriptor& sender = region_.at(source);
   m = message{};
-  m.m_source = sender.endpoint.load();
+  m.m_source = region_.number_of(source) == HARDWARE ? HARDWARE : sender.endpoint.load();
   m.m_type = NOTIFY_FROM(region_.number_of(source));
   m.m9_l1 = sender.notify_value.load();
   clock_gettime(CLOCK_REALTIME, &m.m9_t1);

@@ -20,11 +20,15 @@ class Caller {
 
   // OK, or why no call can be made: EDVSBUSY, EDVSNOTBIND.
   int status() const { return status_; }
+  // A signal's handler, while its thread waits in a receive: it must not receive (the wait is the
+  // other call's).
+  bool nested() const { return nested_; }
 
   int send(int dst, message& m, Deadline deadline);
   int sendrec(int dst, message& m, Deadline deadline);
   int receive(int src, message& m, Deadline deadline, RxMode mode);
   int reply(int dst, message& m, Deadline deadline);
+  int relay(int dst, const message& m, Deadline deadline);
   int notify(int source_number, int dst, long value, Deadline deadline);
   int vcopy(int src, const void* from, int dst, void* to, size_t bytes, Deadline deadline);
 
@@ -33,9 +37,12 @@ class Caller {
 
   void enter();
   void leave();
-  // Sleeps outside, comes back through the gate. Looks again in any case; kOver at the deadline.
+  // Waits a little inside, then sleeps outside and comes back through the gate. Looks again in any
+  // case; kOver at the deadline.
   enum class Woken { kLookAgain, kOver };
   Woken sleep_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline);
+  Woken park_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline);
+  Woken rest_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline);
   // The same on a peer's event: not for long at a time. If this process is moved meanwhile, the
   // peer's count at the target has nothing to do with what was prepared.
   Woken nap_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline);
@@ -44,13 +51,15 @@ class Caller {
   // EDVSAGAIN for a call that was not to wait.
   static int over(Deadline deadline) { return deadline.when_ns() == 0 ? EDVSAGAIN : EDVSTIMEDOUT; }
   int check_peer(int endpoint, uint32_t& slot) const;
+  int check_destination(int endpoint, uint32_t& slot) const;
+  int ask(int dst, uint32_t peer, message& m, Deadline deadline, OpKind& answer_kind);
   int transact(OpKind kind, int dst, uint32_t peer, const message& m, Deadline deadline);
   void prepare(OpKind kind, int dst, const message& m);
   void post(uint64_t number, uint32_t peer);
   int await_done(uint64_t number, uint32_t peer, Deadline deadline);
-  int await_answer(uint64_t number, uint32_t peer, message& m, Deadline deadline);
+  int await_answer(uint64_t number, uint32_t peer, message& m, Deadline deadline, OpKind& kind);
   bool awaits_me(const Descriptor& client) const;
-  int answer(uint32_t peer, const message& m, Deadline deadline);
+  int answer(uint32_t peer, OpKind kind, const message& m, Deadline deadline);
   int cancel(uint64_t number, uint32_t peer);
   int settle(uint64_t number);
   bool is_done(uint64_t number, int& rc) const;
@@ -76,6 +85,8 @@ class Caller {
   const uint32_t tid_;
   const uint64_t incarnation_;
   int status_ = OK;
+  bool nested_ = false;
+  bool was_inside_ = false;
 };
 
 }  // namespace dvs::dvk

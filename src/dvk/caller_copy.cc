@@ -50,7 +50,7 @@ int Caller::party_of(int endpoint, Party& party) const {
   party.slot = region_.slot_of(party.endpoint);
   if (party.slot >= region_.slots()) return EDVSENDPOINT;
   if (party.slot == slot_) return OK;
-  return check_peer(party.endpoint, party.slot);
+  return check_destination(party.endpoint, party.slot);
 }
 
 // Announces what is about to be touched, then looks whether it may be: a migration closes the gate
@@ -133,7 +133,7 @@ int Caller::vcopy(int src, const void* from, int dst, void* to, size_t bytes, De
     for (Party* party : {&source, &target}) {
       const Descriptor& d = region_.at(party->slot);
       if (party->slot == slot_) continue;
-      if (load_kind(d) == Kind::kFree) return EDVSDSTDIED;
+      if (is_gone(load_kind(d))) return EDVSDSTDIED;
       if (runs_here(load_kind(d)) && is_migrating(d)) waited_for = party;
     }
     if (waited_for == nullptr) return vcopy_elsewhere(source, target, bytes, deadline);

@@ -5,7 +5,7 @@
 namespace dvs::dvk {
 namespace {
 
-constexpr uint32_t kFormat = 1;
+constexpr uint32_t kFormat = 2;
 
 void put_message(wire::Writer& out, const message& m) {
   out.put_bytes({reinterpret_cast<const char*>(&m), sizeof m});
@@ -16,6 +16,22 @@ message get_message(wire::Reader& in) {
   const auto bytes = in.get_bytes(sizeof m);
   if (bytes.size() == sizeof m) __builtin_memcpy(&m, bytes.data(), sizeof m);
   return m;
+}
+
+void put_permissions(wire::Writer& out, const Permissions& p) {
+  for (uint64_t map : {p.denied_calls, p.denied_to, p.denied_from}) out.put(map);
+  out.put(p.level);
+  out.put(p.warn);
+  out.put(p.trap_mask);
+}
+
+Permissions get_permissions(wire::Reader& in) {
+  Permissions p;
+  for (uint64_t* map : {&p.denied_calls, &p.denied_to, &p.denied_from}) *map = in.get<uint64_t>();
+  p.level = in.get<int>();
+  p.warn = in.get<int>();
+  p.trap_mask = in.get<uint32_t>();
+  return p;
 }
 
 void put_endpoint(wire::Writer& out, const CapsuleEndpoint& e) {
@@ -34,6 +50,7 @@ void put_endpoint(wire::Writer& out, const CapsuleEndpoint& e) {
   out.put(e.tx_peer);
   out.put(e.notify_value);
   put_message(out, e.tx_message);
+  put_permissions(out, e.permissions);
   out.put(e.copy_source);
   out.put(e.copy_target);
   for (uint64_t value : {e.copy_source_addr, e.copy_target_addr, e.copy_bytes}) out.put(value);
@@ -65,6 +82,7 @@ CapsuleEndpoint get_endpoint(wire::Reader& in) {
   e.tx_peer = in.get<int>();
   e.notify_value = in.get<int64_t>();
   e.tx_message = get_message(in);
+  e.permissions = get_permissions(in);
   e.copy_source = in.get<int>();
   e.copy_target = in.get<int>();
   for (uint64_t* value : {&e.copy_source_addr, &e.copy_target_addr, &e.copy_bytes}) {
@@ -90,7 +108,9 @@ void put_debt(wire::Writer& out, const CapsuleDebt& debt) {
   out.put(debt.tx_kind);
   out.put(debt.tx_peer);
   out.put(static_cast<uint8_t>(debt.answered ? 1 : 0));
-  if (debt.answered) put_message(out, debt.answer);
+  if (!debt.answered) return;
+  out.put(debt.answer_kind);
+  put_message(out, debt.answer);
 }
 
 CapsuleDebt get_debt(wire::Reader& in) {
@@ -101,7 +121,10 @@ CapsuleDebt get_debt(wire::Reader& in) {
   debt.tx_kind = in.get<uint32_t>();
   debt.tx_peer = in.get<int>();
   debt.answered = in.get<uint8_t>() != 0;
-  if (debt.answered) debt.answer = get_message(in);
+  if (debt.answered) {
+    debt.answer_kind = in.get<uint32_t>();
+    debt.answer = get_message(in);
+  }
   return debt;
 }
 

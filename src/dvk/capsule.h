@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "dvk/layout.h"
+#include "dvk/permissions.h"
 
 namespace dvs::dvk {
 
@@ -43,6 +43,7 @@ struct CapsuleEndpoint {
   int tx_peer = 0;
   int64_t notify_value = 0;
   message tx_message{};
+  Permissions permissions;
   int copy_source = 0;
   int copy_target = 0;
   uint64_t copy_source_addr = 0;
@@ -60,6 +61,7 @@ struct CapsuleDebt {
   uint32_t tx_kind = 0;
   int tx_peer = 0;
   bool answered = false;  // the answer is in `answer` and may not have been fetched
+  uint32_t answer_kind = 0;
   message answer{};
 };
 

@@ -27,10 +27,17 @@ CapsuleEndpoint extract_endpoint(const Region& region, uint32_t slot) {
   e.rx_message = d.rx_message.load();
   e.next_sender = d.next_sender.load();
   e.tx = load_tx(d);
+  // Elsewhere it has to do with another replica, which knows nothing of what this one has taken.
+  const uint32_t peer = region.slot_of(d.tx_peer.load());
+  if (e.tx.phase == TxPhase::kTaken && peer < region.slots() && is_standby(region, peer)) {
+    e.tx = TxWord{TxPhase::kDone, EDVSSRCDIED, e.tx.number};
+    e.rx.phase = RxPhase::kWaiting;
+  }
   e.tx_kind = d.tx_kind.load();
   e.tx_peer = d.tx_peer.load();
   e.notify_value = d.notify_value.load();
   e.tx_message = d.tx_message.load();
+  e.permissions = permissions_of(d);
   e.copy_source = d.copy_source.load();
   e.copy_target = d.copy_target.load();
   e.copy_source_addr = d.copy_source_addr.load();
@@ -55,7 +62,8 @@ std::optional<CapsuleDebt> extract_debt(const Region& region, const std::vector<
                                         uint32_t source) {
   const Descriptor& d = region.at(source);
   const TxWord tx = load_tx(d);
-  CapsuleDebt debt{source, d.incarnation.load(), tx, d.tx_kind.load(), d.tx_peer.load(), false, {}};
+  CapsuleDebt debt{source, d.incarnation.load(), tx, d.tx_kind.load(), d.tx_peer.load(), false, 0,
+                   {}};
   const bool taken = tx.phase == TxPhase::kTaken || tx.phase == TxPhase::kDone;
   if (contains(slots, source) || load_kind(d) == Kind::kFree || !taken ||
       !contains(slots, region.slot_of(debt.tx_peer)) || !(load_tx(d) == tx)) {
@@ -63,6 +71,7 @@ std::optional<CapsuleDebt> extract_debt(const Region& region, const std::vector<
   }
   if (!runs_here(load_kind(d)) && is_answered(load_rx(d))) {
     debt.answered = true;
+    debt.answer_kind = d.rx_kind.load();
     debt.answer = d.rx_message.load();
   }
   return debt;
@@ -92,8 +101,8 @@ void turn_into_mirror(const Region& region, const std::vector<uint32_t>& slots, 
   const TxWord tx = load_tx(d);
   const RxWord rx = load_rx(d);
   const uint32_t peer = region.slot_of(d.tx_peer.load());
-  const bool peer_stays =
-      peer < region.slots() && !contains(slots, peer) && runs_here(load_kind(region.at(peer)));
+  const bool peer_stays = peer < region.slots() && !contains(slots, peer) &&
+                          runs_here(load_kind(region.at(peer))) && !is_standby(region, peer);
   if (!awaits_answer(d) || !peer_stays) {
     d.rx.store(rx.with(RxPhase::kIdle).pack());
   } else if (rx.phase == RxPhase::kParked) {
@@ -145,7 +154,7 @@ void commit_away(const Region& region, const std::vector<uint32_t>& slots, uint3
   for (uint32_t source = 0; source < region.slots(); ++source) {
     Descriptor& d = region.at(source);
     const TxWord tx = load_tx(d);
-    if (load_kind(d) != Kind::kRemote || tx.phase != TxPhase::kPosted) continue;
+    if (!is_elsewhere(load_kind(d)) || tx.phase != TxPhase::kPosted) continue;
     if (contains(slots, source) || !contains(slots, region.slot_of(d.tx_peer.load()))) continue;
     TxWord dropped = tx;
     dropped.phase = TxPhase::kIdle;

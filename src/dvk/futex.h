@@ -64,8 +64,12 @@ inline uint32_t event_prepare(Atomic<uint32_t>& event) {
   return event.load(std::memory_order_seq_cst) & ~1u;
 }
 
-// Spins a little for a change since prepare, then sleeps. True: something may have changed;
-// false: the deadline passed.
+// Waits for a change since prepare for about as long as a message between two running processes
+// takes, without sleeping. False: there was none.
+bool event_spin(Atomic<uint32_t>& event, uint32_t prepared);
+
+// Sleeps until a change since prepare. True: something may have changed; false: the deadline
+// passed.
 bool event_sleep(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline);
 
 }  // namespace dvs::dvk

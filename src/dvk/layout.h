@@ -57,11 +57,23 @@ constexpr uint32_t kControlSlots = 64;  // concurrent requests to dvsd
 constexpr uint32_t kAnySlot = 0xffff;   // filter: from anybody
 
 // How this node sees an endpoint. Values are in shared memory: never renumber.
-enum class Kind : uint32_t { kFree = 0, kLocal = 1, kRemote = 2, kBackup = 3, kReplica = 4 };
+enum class Kind : uint32_t {
+  kFree = 0,
+  kLocal = 1,
+  kRemote = 2,
+  kBackup = 3,
+  kReplica = 4,
+  kEnded = 5,  // its process has ended; its warning (dc_warn2proc) is on the way, then it is free
+};
 
 // Descriptor::flags
 constexpr uint32_t kMigrating = 1u << 0;  // START seen, no outcome yet: the gate is closed
 constexpr uint32_t kWokenUp = 1u << 1;    // dvk_wakeup() while not receiving
+
+// Descriptor::busy
+constexpr uint32_t kResting =
+    1u << 31;  // its thread sleeps in a receive: a signal's handler may send
+constexpr uint32_t kNested = 1u << 30;  // ... and is just doing so
 
 enum class TxPhase : uint8_t { kIdle = 0, kPosted = 1, kTaken = 2, kDone = 3, kCancel = 4 };
 enum class RxPhase : uint8_t { kIdle = 0, kWaiting = 1, kParked = 2, kFilling = 3, kFull = 4 };
@@ -73,7 +85,8 @@ enum class OpKind : uint8_t {
   kSendRec = 2,
   kNotify = 3,
   kVcopy = 4,
-  kReply = 5
+  kReply = 5,
+  kRelay = 6,  // an answer that tells the client to ask `m_source` instead (dvk_relay)
 };
 
 // What a waiting receiver accepts.
@@ -190,8 +203,16 @@ struct alignas(64) Descriptor {
   // Sleeping and the gate.
   alignas(64) Atomic<uint32_t> event;  // futex: bit 0 = somebody sleeps, rest counts changes
   Atomic<uint32_t> inside;  // 1 while the owner's thread is between the gate and its next wait
-  Atomic<uint32_t> busy;    // tid of the thread in a call with this endpoint
-  Atomic<uint32_t> reserved1;
+  Atomic<uint32_t> busy;    // tid of the thread in a call, with kResting, kNested
+
+  // The permission record: what is NOT allowed, bit by bit (calls: DVK_SEND ...; peers: slots below
+  // 64). Written by dvk_setpriv(), kept from misuse by libdvk alone.
+  Atomic<uint32_t> priv_trap_mask;
+  Atomic<uint64_t> denied_calls;
+  Atomic<uint64_t> denied_to;
+  Atomic<uint64_t> denied_from;
+  Atomic<int32_t> priv_level;
+  Atomic<int32_t> priv_warn;  // endpoint to tell when this one ends
 
   // Receiving.
   alignas(64) Atomic<uint64_t> rx;  // RxWord
@@ -228,7 +249,13 @@ static_assert(sizeof(Descriptor) == 512);
 
 // A request to dvsd (bind and the like): claimed by a thread, answered by dvsd.
 enum class ControlPhase : uint32_t { kFree = 0, kClaimed = 1, kPosted = 2, kDone = 3 };
-enum class ControlOp : uint32_t { kNone = 0, kBind = 1, kUnbind = 2, kMigrate = 3 };
+enum class ControlOp : uint32_t {
+  kNone = 0,
+  kBind = 1,
+  kUnbind = 2,
+  kMigrate = 3,
+  kHardwareNotify = 4,
+};
 struct alignas(64) ControlSlot {
   Atomic<uint32_t> phase;  // ControlPhase; also the futex the requester sleeps on
   Atomic<int32_t> tid;     // who claimed it (DC-wide), so that a dead one's can be freed
@@ -263,6 +290,8 @@ struct alignas(64) RegionHeader {
   uint32_t copy_chunk;      // window of a remote vcopy
   char dc_name[16];
   char cluster[32];
+  Atomic<int32_t> warn_endpoint;  // dc_warn2proc, or NONE
+  Atomic<int32_t> warn_type;
 
   alignas(64) Atomic<uint32_t> doorbell;    // futex: dvsd has something to look at
   alignas(64) Atomic<uint32_t> bind_event;  // futex: some endpoint appeared or went

@@ -54,6 +54,7 @@ void reset_operations(const Region& region, uint32_t slot, uint64_t incarnation)
   d.tx.store(TxWord{TxPhase::kIdle, 0, first_number(incarnation)}.pack());
   d.tx_peer.store(NONE);
   d.notify_value.store(0);
+  set_permissions(d, default_permissions(region, slot));
   for (auto& touched : d.touching) touched.store(0);
   for (auto* counter : {&d.local_sent, &d.remote_sent, &d.local_copied, &d.remote_copied}) {
     counter->store(0);
@@ -100,13 +101,21 @@ void bind(const Region& region, uint32_t slot, const Identity& identity) {
   announce_bind(region, slot);
 }
 
-void drop_backup(const Region& region, uint32_t slot) {
+void drop_standby(const Region& region, uint32_t slot) {
   Descriptor& d = region.at(slot);
-  if (load_kind(d) != Kind::kBackup) return;
+  const Kind kind = load_kind(d);
+  if (kind != Kind::kBackup && kind != Kind::kReplica) return;
+  d.kind.store(static_cast<uint32_t>(Kind::kRemote));
+  if (kind == Kind::kReplica) {
+    end_operations(d);
+    release_peers(region, slot);
+  }
+  for (auto& touched : d.touching) touched.store(0);
   d.inside.store(0);
+  d.busy.store(0);
   d.pid.store(0);
   d.tid.store(0);
-  d.kind.store(static_cast<uint32_t>(Kind::kRemote));
+  announce_bind(region, slot);
 }
 
 void bury(const Region& region, uint32_t slot) {
@@ -123,14 +132,17 @@ void bury(const Region& region, uint32_t slot) {
   region.ring_doorbell();
 }
 
-void unbind(const Region& region, uint32_t slot) {
+namespace {
+
+void leave(const Region& region, uint32_t slot, Kind kind) {
   Descriptor& d = region.at(slot);
-  // Free first: who posts from now on sees it, who posted before is released below.
-  d.kind.store(static_cast<uint32_t>(Kind::kFree));
+  // The kind first: who posts from now on sees it, who posted before is released below.
+  d.kind.store(static_cast<uint32_t>(kind));
   end_operations(d);
   release_peers(region, slot);
   d.flags.store(0);
   d.busy.store(0);
+  d.inside.store(0);
   d.pid.store(0);
   d.tid.store(0);
   // Specific receivers look again and find nobody to wait for.
@@ -139,6 +151,33 @@ void unbind(const Region& region, uint32_t slot) {
     if (rx.phase == RxPhase::kWaiting && rx.filter == slot) event_signal(region.at(peer).event);
   }
   announce_bind(region, slot);
+}
+
+}  // namespace
+
+void unbind(const Region& region, uint32_t slot) { leave(region, slot, Kind::kFree); }
+
+void retire(const Region& region, uint32_t slot) { leave(region, slot, Kind::kEnded); }
+
+void post_warning(const Region& region, uint32_t slot, int to, message m) {
+  Descriptor& d = region.at(slot);
+  const uint32_t peer = region.slot_of(to);
+  if (load_kind(d) != Kind::kEnded || peer >= region.slots()) return;
+  m.m_source = d.endpoint.load();
+  d.tx_message.store(m);
+  d.tx_kind.store(static_cast<uint32_t>(OpKind::kSend));
+  d.tx_peer.store(to);
+  const uint64_t number = load_tx(d).number + 1;
+  d.tx.store(TxWord{TxPhase::kPosted, 0, number}.pack());
+  const Kind kind = load_kind(region.at(peer));
+  if (is_gone(kind)) finish(region, slot, number, EDVSDSTDIED);
+  if (runs_here(kind)) announce(region, slot, peer);
+  region.ring(slot);
+}
+
+bool has_warned(const Region& region, uint32_t slot) {
+  const TxPhase phase = load_tx(region.at(slot)).phase;
+  return phase == TxPhase::kDone || phase == TxPhase::kIdle;
 }
 
 void close_gate(const Region& region, uint32_t slot) { region.at(slot).flags.fetch_or(kMigrating); }

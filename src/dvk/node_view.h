@@ -33,12 +33,19 @@ void bind(const Region& region, uint32_t slot, const Identity& identity);
 // The endpoint is gone, everywhere. Wakes everybody who waits for it.
 void unbind(const Region& region, uint32_t slot);
 
-// The backup of a slot on this node has died: what is left is the mirror of its primary.
-void drop_backup(const Region& region, uint32_t slot);
+// The backup or replica in a slot of this node has gone: what is left is the mirror of its primary.
+void drop_standby(const Region& region, uint32_t slot);
 
 // A thread died (or dvsd was restarted and finds it dead): ends what it was doing, so that no
 // survivor waits for it. The slot stays bound; unbind() follows once the directory knows.
 void bury(const Region& region, uint32_t slot);
+
+// The process in a slot has ended and has somebody to tell (dc_warn2proc, priv_warn): for everybody
+// else it is gone at once. Then post_warning() for one after the other, each when has_warned() says
+// that the last one is over; dvsd is told by the doorbell. unbind() at the end.
+void retire(const Region& region, uint32_t slot);
+void post_warning(const Region& region, uint32_t slot, int to, message m);
+bool has_warned(const Region& region, uint32_t slot);
 
 // ---- migration; `slots` are all endpoints of the processes that move ----
 

@@ -112,8 +112,6 @@ Result<Region> Region::map(int fd, size_t size) {
   return region;
 }
 
-namespace {
-
 Status check_spec(const RegionSpec& spec) {
   if (spec.slots < 128 || spec.slots > kMaxSlots) {
     return Error(Code::kInvalid, "a DC has between 128 and " + std::to_string(kMaxSlots) +
@@ -124,6 +122,8 @@ Status check_spec(const RegionSpec& spec) {
   }
   return {};
 }
+
+namespace {
 
 void fill_header(RegionHeader& header, const RegionSpec& spec) {
   header.version = kRegionVersion;
@@ -138,6 +138,7 @@ void fill_header(RegionHeader& header, const RegionSpec& spec) {
   header.copy_chunk = 256 * 1024;
   copy_name(header.dc_name, spec.dc_name);
   copy_name(header.cluster, spec.cluster);
+  header.warn_endpoint.store(NONE);
 }
 
 }  // namespace
@@ -226,7 +227,8 @@ uint32_t Region::slot_of(int endpoint) const {
 
 bool Region::names(int endpoint, uint32_t slot) const {
   const Descriptor& descriptor = at(slot);
-  if (static_cast<Kind>(descriptor.kind.load()) == Kind::kFree) return false;
+  const auto kind = static_cast<Kind>(descriptor.kind.load());
+  if (kind == Kind::kFree || kind == Kind::kEnded) return false;
   if (descriptor.endpoint.load() == endpoint) return true;
   return is_user(slot) && _ENDPOINT_G(endpoint) == 0;
 }

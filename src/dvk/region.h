@@ -53,6 +53,9 @@ struct RegionSpec {
   std::string cluster;
 };
 
+// kInvalid: the numbers do not fit together.
+Status check_spec(const RegionSpec& spec);
+
 class Region {
  public:
   Region() = default;

@@ -7,22 +7,20 @@ namespace {
 // for it: one whose request this source has taken.
 bool admits(const Region& region, const RxWord& rx, const Descriptor& receiver, uint32_t source,
             OpKind kind) {
-  if (rx.phase != RxPhase::kWaiting) return false;
+  if (rx.phase != RxPhase::kWaiting || !may_receive(receiver, source)) return false;
   if (rx.filter != kAnySlot && rx.filter != source) return false;
   if (rx.mode == RxMode::kAnswer) {
     if (kind == OpKind::kSendRec) return false;
     return load_tx(receiver).phase == TxPhase::kTaken &&
            region.slot_of(receiver.tx_peer.load()) == source;
   }
-  return kind != OpKind::kReply;
+  return !is_answer(kind);
 }
 
-bool is_mirror(const Descriptor& d) { return load_kind(d) == Kind::kRemote; }
-
-// Wakes the owner, or dvsd when the owner is on another node.
+// Wakes the owner, or dvsd when the owner is on another node or has ended.
 void tell_owner(const Region& region, uint32_t slot) {
   Descriptor& d = region.at(slot);
-  if (is_mirror(d)) {
+  if (is_elsewhere(load_kind(d)) || load_kind(d) == Kind::kEnded) {
     region.ring(slot);
   } else {
     event_signal(d.event);
@@ -67,7 +65,8 @@ bool try_push(const Region& region, uint32_t source, uint32_t target, OpKind kin
   return fill(region, target, claimed_by(rx, source), kind, m);
 }
 
-bool deliver_answer(const Region& region, uint32_t target, uint64_t number, const message& m) {
+bool deliver_answer(const Region& region, uint32_t target, uint64_t number, OpKind kind,
+                    const message& m) {
   Descriptor& client = region.at(target);
   RxWord rx;
   do {
@@ -80,7 +79,7 @@ bool deliver_answer(const Region& region, uint32_t target, uint64_t number, cons
     }
     // A process never fills its own wait: if dvsd dies now, its successor sees that it was dvsd.
   } while (!swap_rx(client, rx, claimed_by(rx, target)));
-  return fill(region, target, claimed_by(rx, target), OpKind::kReply, m);
+  return fill(region, target, claimed_by(rx, target), kind, m);
 }
 
 void announce(const Region& region, uint32_t source, uint32_t target) {
@@ -108,6 +107,10 @@ bool try_pull(const Region& region, uint32_t target, uint32_t source, Taken& tak
   }
   taken.kind = load_tx_kind(sender);
   if (!is_message(taken.kind)) return false;
+  if (!may_receive(region.at(target), source)) {
+    finish(region, source, posted.number, EDVSTRAPDENIED);
+    return false;
+  }
   taken.m = sender.tx_message.load();
   TxWord after = posted;
   after.phase = taken.kind == OpKind::kSendRec ? TxPhase::kTaken : TxPhase::kDone;
@@ -123,6 +126,9 @@ bool record_notification(const Region& region, uint32_t source, uint32_t target)
   TxWord tx = load_tx(sender);
   if (load_tx_kind(sender) != OpKind::kNotify || region.slot_of(sender.tx_peer.load()) != target) {
     return false;
+  }
+  if (!may_receive(region.at(target), source)) {
+    return finish(region, source, tx.number, EDVSTRAPDENIED);
   }
   if (tx.phase == TxPhase::kPosted) {
     const TxWord posted = tx;

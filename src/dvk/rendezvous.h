@@ -3,7 +3,7 @@
 // compare-and-swap with what must be written around it; each may be repeated.
 #pragma once
 
-#include "dvk/region.h"
+#include "dvk/permissions.h"
 
 namespace dvs::dvk {
 
@@ -24,10 +24,22 @@ inline bool is_outstanding(const TxWord& tx) {
   return tx.phase == TxPhase::kPosted || tx.phase == TxPhase::kTaken;
 }
 inline bool is_migrating(const Descriptor& d) { return (d.flags.load() & kMigrating) != 0; }
+// Nobody (any more) can be talked to there.
+inline bool is_gone(Kind kind) { return kind == Kind::kFree || kind == Kind::kEnded; }
 // The process itself is on this node (as the primary, or as a replica).
 inline bool runs_here(Kind kind) { return kind == Kind::kLocal || kind == Kind::kReplica; }
+// Its operations are driven from this node.
+inline bool acts_here(Kind kind) { return runs_here(kind) || kind == Kind::kEnded; }
+// A replica here, while the first of them is on another node.
+inline bool is_standby(const Region& region, uint32_t slot) {
+  const Descriptor& d = region.at(slot);
+  return load_kind(d) == Kind::kReplica && d.node.load() != region.header().local_node;
+}
 // Operations addressed to such an endpoint go to another node.
 inline bool is_elsewhere(Kind kind) { return kind == Kind::kRemote || kind == Kind::kBackup; }
+
+// What only a client that waits for it takes.
+inline bool is_answer(OpKind kind) { return kind == OpKind::kReply || kind == OpKind::kRelay; }
 
 // Push: hands `m` from slot `source` to the process (or mirror) in slot `target` if it waits for
 // exactly that. For a sendrec, marks the source's operation `number` as taken before the target
@@ -35,10 +47,11 @@ inline bool is_elsewhere(Kind kind) { return kind == Kind::kRemote || kind == Ki
 bool try_push(const Region& region, uint32_t source, uint32_t target, OpKind kind, const message& m,
               uint64_t number);
 
-// Gives the answer `m` to the process in slot `target` for its request `number`, on behalf of a
-// peer elsewhere: also to one that is parked. For dvsd. False: it does not wait for that; nothing
-// happened.
-bool deliver_answer(const Region& region, uint32_t target, uint64_t number, const message& m);
+// Gives the answer `m` (of kind kReply or kRelay) to the process in slot `target` for its request
+// `number`, on behalf of a peer elsewhere: also to one that is parked. For dvsd. False: it does not
+// wait for that; nothing happened.
+bool deliver_answer(const Region& region, uint32_t target, uint64_t number, OpKind kind,
+                    const message& m);
 
 // Announces a posted operation to its receiver in this region.
 void announce(const Region& region, uint32_t source, uint32_t target);

@@ -36,11 +36,11 @@ void DcPart::await_migration(const std::string& id, int64_t until_ns, Done<int> 
   });
 }
 
-void DcPart::serve_migrate(size_t index, uint32_t ticket, int op, int pid, int endpoint, int node) {
-  Done<int> done = [self = shared_from_this(), index, ticket](Result<int> rc) {
-    self->answer_request(index, ticket, rc.ok() ? *rc : EDVSRSCBUSY);
-  };
-  const uint32_t slot = region_.slot_of(endpoint);
+void DcPart::serve_migrate(const Asked& asked, const Answer& answer) {
+  Done<int> done = [answer](Result<int> rc) { answer(rc.ok() ? *rc : EDVSRSCBUSY); };
+  const int op = asked.command;
+  const int node = asked.node;
+  const uint32_t slot = region_.slot_of(asked.endpoint);
   const auto* entry = context_.cluster.endpoint(record_.name, slot);
   const auto* active = manual_migration_of(slot);
   if (active != nullptr && !active->record.manual) return done(EDVSMIGRATE);
@@ -60,11 +60,11 @@ void DcPart::serve_migrate(size_t index, uint32_t ticket, int op, int pid, int e
   if (!target.has_value() || std::find(nodes.begin(), nodes.end(), *target) == nodes.end()) {
     return done(EDVSNODCNODE);
   }
-  const Json args = {{"dc", record_.name}, {"slot", slot}, {"pid", pid}, {"id", active->record.id}};
+  const Json args = {
+      {"dc", record_.name}, {"slot", slot}, {"pid", asked.pid}, {"id", active->record.id}};
   context_.rpc->call(static_cast<NodeId>(node), "migrate.manual", args, std::chrono::seconds(10),
-                     [done](Result<Json> answer) {
-                       auto rc =
-                           answer.ok() ? json_get<int>(*answer, "rc") : Result<int>(answer.error());
+                     [done](Result<Json> told) {
+                       auto rc = told.ok() ? json_get<int>(*told, "rc") : Result<int>(told.error());
                        done(rc.ok() ? *rc : EDVSRSCBUSY);
                      });
 }

@@ -174,6 +174,7 @@ void DcPart::watch_doorbell() {
         if (self == nullptr || self->stopping_) return;
         self->doorbell_posted_ = false;
         self->ops_->on_doorbell();
+        if (!self->warnings_.empty()) self->look_at_warnings();
         self->serve_requests();
       });
     }
@@ -189,7 +190,8 @@ void DcPart::stop_doorbell() {
 void DcPart::destroy(Done<bool> done) {
   stop_doorbell();
   bound_.clear();
-  backups_.clear();
+  standbys_.clear();
+  warnings_.clear();
   auto remaining = std::make_shared<size_t>(tasks_.size() + 1);
   auto finish = [self = shared_from_this(), remaining, done](Result<bool>) {
     if (--*remaining > 0) return;
@@ -220,6 +222,8 @@ std::string DcPart::cgroup_of(const std::string& task) const {
 
 void DcPart::update_nodes() {
   auto& entries = region_.header().nodes;
+  region_.header().warn_endpoint.store(record_.warn2proc);
+  region_.header().warn_type.store(record_.warnmsg);
   for (auto& entry : entries) entry.state.store(0);
   for (const std::string& name : record_.nodes) {
     const auto member = context_.cluster.members().find(name);
@@ -240,8 +244,8 @@ void DcPart::place(uint32_t slot) {
   } else if (entry->record.node == context_.id) {
     // A process of ours is bound when its own transaction is answered, or when it arrives by a
     // migration; here only what an earlier dvsd had bound is found again.
-    if (bound_.count(slot) == 0 && tasks_.count(entry->record.task) != 0 &&
-        dvk::load_kind(d) == dvk::Kind::kLocal) {
+    if (bound_.count(slot) == 0 && warnings_.count(slot) == 0 &&
+        tasks_.count(entry->record.task) != 0 && dvk::acts_here(dvk::load_kind(d))) {
       bind_local(entry->record, entry->incarnation);
     }
   } else if (bound_.count(slot) == 0) {
@@ -252,14 +256,7 @@ void DcPart::place(uint32_t slot) {
     identity.node = entry->record.node;
     identity.kind = dvk::Kind::kRemote;
     identity.name = entry->record.name;
-    if (dvk::load_kind(d) == dvk::Kind::kBackup && d.incarnation.load() == entry->incarnation) {
-      const dvk::Identity backup = dvk::identity_of(region_, slot);
-      identity.kind = dvk::Kind::kBackup;
-      identity.pid = backup.pid;
-      identity.tid = backup.tid;
-    }
-    dvk::bind(region_, slot, identity);
-    if (identity.kind == dvk::Kind::kBackup && backups_.count(slot) == 0) watch_backup(slot);
+    place_elsewhere(slot, identity);
   }
   ops_->on_place_changed(slot);
 }

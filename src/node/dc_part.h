@@ -83,6 +83,8 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   // Answers once this node knows of the migration (its record has arrived by the watch).
   void expect_images(const std::string& migration, Done<bool> done);
 
+  // dvk_hdw_notify() at any node, for this one: OK or an EDVS error.
+  int notify_from_hardware(int endpoint);
   // dvk_migr_commit() at another node, for this one. Answers OK or an EDVS error.
   void commit_manually(const std::string& id, uint32_t slot, int pid, Done<int> done);
 
@@ -108,6 +110,23 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
     std::unique_ptr<boost::asio::posix::stream_descriptor> pidfd;
   };
 
+  // A process of this node that stands by for an endpoint of another one (dc_standby.cc).
+  struct Standby {
+    dvk::Kind kind = dvk::Kind::kBackup;
+    ThreadIds ids;
+    std::string task;
+    std::unique_ptr<boost::asio::posix::stream_descriptor> pidfd;
+  };
+  // What a process asks through a control slot.
+  struct Asked {
+    int command = 0;
+    int pid = 0;
+    int endpoint = 0;
+    int node = 0;
+    std::string name;
+  };
+  using Answer = std::function<void(int rc)>;
+
   DcPart(NodeContext& context, DcRecord record);
 
   // dc_part.cc: life and tasks
@@ -129,7 +148,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void forget_old_tasks();
   std::optional<int> exit_status_of(int pid) const;
 
-  // dc_bind.cc: binding, deaths, requests of processes
+  // dc_bind.cc: binding and deaths
   std::optional<uint32_t> free_user_slot() const;
   int endpoint_number(uint32_t slot, uint64_t incarnation) const;
   void bind_in_directory(EndpointRecord record, Done<int> done);
@@ -139,18 +158,33 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void watch_process(uint32_t slot, const std::string& task, const ThreadIds& ids);
   void watch_arrived(const MigrationRecord& record, uint32_t slot);
   void await_death(uint32_t slot);
-  void watch_backup(uint32_t slot);
-  void await_death_of_backup(uint32_t slot);
   void unwatch(uint32_t slot) { bound_.erase(slot); }
   void process_died(uint32_t slot);
   void remove_from_directory(uint32_t slot);
+  void warn_next(uint32_t slot);
+  void look_at_warnings();
+  EndpointRecord record_of(uint32_t slot, const std::string& task, const ThreadIds& ids) const;
   std::optional<std::pair<std::string, ThreadIds>> find_thread(int dc_tid) const;
+  static UniqueFd open_pidfd(const ThreadIds& ids);
+  static bool has_ended(boost::asio::posix::stream_descriptor& pidfd);
+
+  // dc_standby.cc: backups and replicas
+  void stand_by(uint32_t slot, dvk::Kind kind, dvk::Identity primary, const std::string& task,
+                const ThreadIds& ids);
+  void find_standby(uint32_t slot);
+  void await_death_of_standby(uint32_t slot);
+  void end_standby(uint32_t slot);
+  void place_elsewhere(uint32_t slot, dvk::Identity primary);
+  void primary_gone(uint32_t slot);
+
+  // dc_requests.cc: what processes ask
   void serve_requests();
-  void serve_bind(size_t index, uint32_t ticket, int kind, int pid, int endpoint, int node,
-                  const std::string& name);
-  void serve_unbind(size_t index, uint32_t ticket, int endpoint);
-  void serve_migrate(size_t index, uint32_t ticket, int op, int pid, int endpoint, int node);
   void answer_request(size_t index, uint32_t ticket, int result);
+  void serve_bind(const Asked& asked, const Answer& answer);
+  int name_remote(uint32_t slot, const Asked& asked);
+  void serve_unbind(int endpoint, const Answer& answer);
+  void serve_migrate(const Asked& asked, const Answer& answer);
+  void serve_hardware_notify(int endpoint, const Answer& answer);
   Status refuse_requests_of(const MigrationRecord& record);
 
   // dc_manual.cc: migrations by hand
@@ -221,7 +255,13 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   std::atomic<bool> doorbell_posted_ = false;
   std::map<std::string, Task> tasks_;
   std::map<uint32_t, Bound> bound_;
-  std::map<uint32_t, std::unique_ptr<boost::asio::posix::stream_descriptor>> backups_;  // pidfds
+  std::map<uint32_t, Standby> standbys_;
+  struct Warning {
+    std::vector<int> to;  // endpoints still to tell
+    message m{};
+    int64_t until_ns = 0;
+  };
+  std::map<uint32_t, Warning> warnings_;   // of processes that have ended
   std::map<size_t, uint32_t> in_service_;  // control slot -> ticket being answered
   std::map<std::string, std::shared_ptr<Source>> sources_;
   std::map<std::string, std::shared_ptr<Target>> targets_;

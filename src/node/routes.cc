@@ -121,17 +121,38 @@ void Conductor::get_dcs(const HttpRequest&, Reply reply) {
   reply->reply({{"dcs", list}});
 }
 
-void Conductor::post_dc(const HttpRequest& request, Reply reply) {
+namespace {
+
+// Takes a field that may be missing; `record` has what it is then.
+template <typename T>
+Status take(const Json& body, const char* name, T& field) {
+  auto value = json_get_or<T>(body, name, field);
+  if (!value.ok()) return value.error();
+  field = *value;
+  return {};
+}
+
+Result<DcRecord> asked_dc(const Json& body) {
   DcRecord record;
-  auto name = json_get<std::string>(request.body, "name");
-  auto nodes = json_get<std::vector<std::string>>(request.body, "nodes");
-  auto endpoints = json_get_or<uint32_t>(request.body, "endpoints", record.endpoints);
-  if (!name.ok()) return reply->fail(name.error());
-  if (!nodes.ok()) return reply->fail(nodes.error());
-  if (!endpoints.ok()) return reply->fail(endpoints.error());
-  record.name = *name;
-  record.nodes = *nodes;
-  record.endpoints = *endpoints;
+  DVS_ASSIGN(record.name, json_get<std::string>(body, "name"));
+  DVS_ASSIGN(record.nodes, json_get<std::vector<std::string>>(body, "nodes"));
+  DVS_TRY(take(body, "id", record.id));
+  DVS_TRY(take(body, "endpoints", record.endpoints));
+  uint32_t servers = record.sysprocs - record.tasks;
+  DVS_TRY(take(body, "servers", servers));
+  if (servers > dvk::kMaxSlots) return Error(Code::kInvalid, "too many servers");
+  record.sysprocs = record.tasks + servers;
+  DVS_TRY(take(body, "warn2proc", record.warn2proc));
+  DVS_TRY(take(body, "warnmsg", record.warnmsg));
+  return record;
+}
+
+}  // namespace
+
+void Conductor::post_dc(const HttpRequest& request, Reply reply) {
+  auto asked = asked_dc(request.body);
+  if (!asked.ok()) return reply->fail(asked.error());
+  const DcRecord& record = *asked;
   constexpr int64_t kNodesLimitNs = 1'000'000'000;
   await_nodes(record.nodes, monotonic_ns() + kNodesLimitNs, [this, reply, record](Result<bool> up) {
     if (!up.ok()) return reply->fail(up.error());

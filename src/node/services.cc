@@ -149,6 +149,12 @@ void Conductor::add_participant_services() {
                    reply(Json::object());
                  });
                }));
+  rpc_->handle("notify.hardware",
+               with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
+                 auto endpoint = json_get<int>(args, "endpoint");
+                 if (!endpoint.ok()) return reply(endpoint.error());
+                 reply(Json{{"rc", dc->notify_from_hardware(*endpoint)}});
+               }));
   rpc_->handle("migrate.manual",
                with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
                  auto slot = json_get<uint32_t>(args, "slot");
@@ -218,12 +224,14 @@ void Conductor::create_dc(const DcRecord& asked, Done<bool> done) {
   if (!is_name(record.name)) {
     return done(Error(Code::kInvalid, "a DC's name has 1 to 15 letters, digits, '-' or '_'"));
   }
-  if (record.endpoints < 128 || record.endpoints > dvk::kMaxSlots) {
-    return done(Error(Code::kInvalid,
-                      "a DC has between 128 and " + std::to_string(dvk::kMaxSlots) + " endpoints"));
-  }
+  dvk::RegionSpec spec;
+  spec.slots = record.endpoints;
+  spec.tasks = record.tasks;
+  spec.sysprocs = record.sysprocs;
+  if (Status fits = dvk::check_spec(spec); !fits.ok()) return done(fits.error());
   int id = 0;
   for (const auto& [name, dc] : cluster_.dcs()) id = std::max(id, dc.id + 1);
+  if (asked.id >= 0) id = asked.id;
   record.id = id;
   // Its clock starts at an hour, so that offsets to it are positive on freshly booted machines.
   constexpr int64_t kHourNs = 3'600'000'000'000;

@@ -28,7 +28,7 @@ void RemoteOps::on_doorbell() {
     const uint32_t slot = outbound.find(0);
     if (slot >= region_.slots()) return;
     outbound.clear(slot);
-    if (dvk::load_kind(region_.at(slot)) == Kind::kRemote) {
+    if (dvk::is_elsewhere(dvk::load_kind(region_.at(slot)))) {
       report(slot);
     } else {
       // It may have become local since it was rung for.
@@ -44,8 +44,8 @@ void RemoteOps::drive_all() {
   for (uint32_t slot = 0; slot < region_.slots(); ++slot) {
     const Kind kind = dvk::load_kind(region_.at(slot));
     if (kind != Kind::kFree) repair(slot);
-    if (kind == Kind::kRemote) report(slot);
-    if (dvk::runs_here(kind)) drive(slot);
+    if (dvk::is_elsewhere(kind)) report(slot);
+    if (dvk::acts_here(kind)) drive(slot);
   }
 }
 
@@ -62,13 +62,13 @@ void RemoteOps::repair(uint32_t slot) {
   const uint32_t peer = region_.slot_of(d.tx_peer.load());
   if (peer >= region_.slots() || !dvk::is_outstanding(tx)) return;
   if (tx.phase == TxPhase::kTaken) dvk::record_notification(region_, slot, peer);
-  if (dvk::load_kind(d) == Kind::kRemote) hand_over(slot);
+  if (dvk::is_elsewhere(dvk::load_kind(d))) hand_over(slot);
 }
 
 void RemoteOps::on_link_up(NodeId node) {
   for (uint32_t slot = 0; slot < region_.slots(); ++slot) {
     Descriptor& d = region_.at(slot);
-    if (!dvk::runs_here(dvk::load_kind(d))) continue;
+    if (!dvk::acts_here(dvk::load_kind(d))) continue;
     if (auto copy = copies_.find(slot); copy != copies_.end()) {
       copy->second.waiting &= copy->second.node != node;
     }
@@ -83,23 +83,23 @@ void RemoteOps::on_place_changed(uint32_t slot) {
   for (uint32_t source = 0; source < region_.slots(); ++source) {
     const Descriptor& d = region_.at(source);
     const bool to_it = region_.slot_of(d.tx_peer.load()) == slot;
-    if (to_it && dvk::load_kind(d) == Kind::kRemote) {
+    if (to_it && dvk::is_elsewhere(dvk::load_kind(d))) {
       hand_over(source);
       report(source);  // what it brought along
     }
-    if (!dvk::runs_here(dvk::load_kind(d))) continue;
+    if (!dvk::acts_here(dvk::load_kind(d))) continue;
     if (auto copy = copies_.find(source); copy != copies_.end()) {
       // (The answer was not believed while the requester itself was migrating.)
       copy->second.waiting &= copy->second.party != slot && source != slot;
     }
     if (source == slot || to_it || dvk::load_tx_kind(d) == OpKind::kVcopy) drive(source);
   }
-  if (dvk::load_kind(region_.at(slot)) == Kind::kRemote) report(slot);
+  if (dvk::is_elsewhere(dvk::load_kind(region_.at(slot)))) report(slot);
 }
 
 void RemoteOps::drive(uint32_t slot) {
   const Descriptor& d = region_.at(slot);
-  if (!dvk::runs_here(dvk::load_kind(d)) || dvk::is_migrating(d)) return;
+  if (!dvk::acts_here(dvk::load_kind(d)) || dvk::is_migrating(d)) return;
   const TxWord tx = dvk::load_tx(d);
   if (!dvk::is_outstanding(tx) && tx.phase != TxPhase::kCancel) return;
   Operation operation = operation_of(slot, OperationType::kRequest, tx.number);
@@ -137,7 +137,9 @@ void RemoteOps::drive_posted(Operation& request, const TxWord& tx) {
   if (peer >= region_.slots()) return;
   const Descriptor& receiver = region_.at(peer);
   const Kind kind = dvk::load_kind(receiver);
-  if (kind == Kind::kFree) {
+  if (dvk::is_standby(region_, request.slot) && dvk::is_elsewhere(kind)) {
+    dvk::finish(region_, request.slot, tx.number, EDVSREPLPROC);
+  } else if (dvk::is_gone(kind)) {
     dvk::finish(region_, request.slot, tx.number,
                 tx.phase == TxPhase::kPosted ? EDVSDSTDIED : EDVSSRCDIED);
   } else if (dvk::runs_here(kind)) {
@@ -166,7 +168,7 @@ void RemoteOps::drive_cancel(Operation& cancel) {
 
 bool RemoteOps::is_mine(const Operation& operation) const {
   const Descriptor& d = region_.at(operation.slot);
-  return dvk::runs_here(dvk::load_kind(d)) && d.incarnation.load() == operation.incarnation &&
+  return dvk::acts_here(dvk::load_kind(d)) && d.incarnation.load() == operation.incarnation &&
          dvk::load_tx(d).number == operation.number && !dvk::is_migrating(d);
 }
 
@@ -185,7 +187,9 @@ void RemoteOps::on_answer(const Operation& operation) {
   if (dvk::load_tx(d).phase == TxPhase::kCancel) {
     dvk::finish(region_, operation.slot, operation.number, EDVSTIMEDOUT);
   } else {
-    dvk::deliver_answer(region_, operation.slot, operation.number, operation.m);
+    const auto kind = static_cast<OpKind>(operation.kind);
+    if (!dvk::is_answer(kind)) return;
+    dvk::deliver_answer(region_, operation.slot, operation.number, kind, operation.m);
   }
 }
 
@@ -227,6 +231,7 @@ void RemoteOps::report_to(NodeId node, uint32_t slot) {
     operation.rc = tx.rc;
   } else if (tx.phase == TxPhase::kTaken && dvk::load_rx(d).phase == RxPhase::kFull) {
     operation.type = OperationType::kAnswer;
+    operation.kind = static_cast<uint8_t>(d.rx_kind.load());
     operation.m = d.rx_message.load();
   } else {
     return;
@@ -266,7 +271,7 @@ RemoteOps::Place RemoteOps::place_of(const Operation& operation, uint32_t peer) 
   const uint64_t incarnation = receiver.incarnation.load();
   const Kind kind = dvk::load_kind(receiver);
   if (incarnation < operation.peer_incarnation) return Place::kUnknown;
-  if (incarnation > operation.peer_incarnation || kind == Kind::kFree) return Place::kDied;
+  if (incarnation > operation.peer_incarnation || dvk::is_gone(kind)) return Place::kDied;
   const uint32_t epoch = receiver.epoch.load();
   if (operation.epoch > epoch) {
     return dvk::is_migrating(receiver) ? Place::kHere : Place::kUnknown;
@@ -337,7 +342,11 @@ void RemoteOps::on_request(NodeId from, const Operation& operation) {
   if (operation.incarnation < incarnation) {
     return answer(from, operation, OperationType::kAck, EDVSNOTBIND);
   }
-  if (mirror_kind != Kind::kRemote || operation.incarnation != incarnation) {
+  if (mirror_kind == Kind::kReplica && operation.incarnation == incarnation) {
+    // What would be its mirror is another replica's descriptor.
+    return answer(from, operation, OperationType::kAck, EDVSREPLPROC);
+  }
+  if (!dvk::is_elsewhere(mirror_kind) || operation.incarnation != incarnation) {
     // The directory's news about the requester has not arrived here yet.
     return answer(from, operation, OperationType::kRetry);
   }
@@ -380,7 +389,7 @@ void RemoteOps::on_cancel(NodeId from, const Operation& operation) {
     return answer(from, operation, OperationType::kAck, EDVSTIMEDOUT);
   }
   if (operation.incarnation > incarnation) return answer(from, operation, OperationType::kRetry);
-  if (dvk::load_kind(mirror) != Kind::kRemote) return;  // its owner is here, and decides here
+  if (!dvk::is_elsewhere(dvk::load_kind(mirror))) return;  // its owner is here, and decides here
   if (!is_final(operation)) {
     // What the peer took before it came here is not known before it is here.
     const bool arrived = region_.at(peer).epoch.load() >= operation.epoch;

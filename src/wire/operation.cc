@@ -22,6 +22,7 @@ void each_field(Codec& codec, Op& op) {
       codec.integer(op.rc);
       break;
     case T::kAnswer:
+      codec.integer(op.kind);
       codec.message_bytes(op.m);
       break;
     case T::kMoved:

@@ -43,7 +43,7 @@ struct Operation {
   uint64_t number = 0;
 
   // Only those that the type needs are sent.
-  uint8_t kind = 0;               // kRequest: dvk::OpKind
+  uint8_t kind = 0;               // kRequest, kAnswer: dvk::OpKind
   int32_t peer = 0;               // kRequest, kCancel, kCopyRead, kCopyWrite: endpoint it is for
   uint64_t peer_incarnation = 0;  // kRequest, kCancel
   uint32_t epoch = 0;       // kRequest, kCancel, kCopy*: of the peer, as the requester knows it;

@@ -24,7 +24,7 @@ TEST_F(DcLife, ExtendedAndShrunk) {
 
 TEST_F(DcLife, RemovedOnlyWhenEmptyUnlessForced) {
   make_dc("lab");
-  run("lab", "n1", {"receiver"});
+  run("lab", "n1", 7, {"receiver"});
   EXPECT_REFUSED(call("DELETE", "/v1/dcs/lab"), Code::kConflict, "lab");
   ASSERT_OK(call("DELETE", "/v1/dcs/lab?force=1"));
   EXPECT_REFUSED(call("GET", "/v1/processes?dc=lab"), Code::kNotFound, "lab");
@@ -36,8 +36,9 @@ TEST_F(DcLife, ProcessIdsAreUniqueAndOthersCannotBeSeen) {
   make_dc("lab");
   make_dc("other");
   std::set<int> pids;
+  int endpoint = 10;
   for (const char* node : {"n1", "n2", "n3", "n1", "n2", "n3"}) {
-    pids.insert(run("lab", node, {"receiver"}).pid);
+    pids.insert(run("lab", node, endpoint++, {"receiver"}).pid);
   }
   EXPECT_EQ(pids.size(), 6u);
   const Process stranger = run("other", "n1", {"spinner"});
@@ -62,7 +63,7 @@ TEST_F(DcLife, ANodeJoinsDiesAndLeaves) {
   must_move(server, "n4");
   must_move(server, "n3");
   expect_serves(server, "n4");
-  run("lab", "n4", {"receiver"});
+  run("lab", "n4", 7, {"receiver"});
   ASSERT_OK(local::kill_node(dir(), "n4"));
   auto refused = migrate(server, "n4");
   ASSERT_FALSE(refused.ok() && refused->at("state") == "committed") << "to a dead node";

@@ -121,11 +121,11 @@ TEST_F(Moves, AReceiverThatWaits) {
   const Process receiver = run("lab", "n1", 5, {"receiver"});
   ASSERT_TRUE(wait_log(receiver, "ready"));
   must_move(receiver, "n2");
-  const Process sender = run("lab", "n3", {"sender", "5", "2", "77"});
+  const Process sender = run("lab", "n3", 20, {"sender", "5", "2", "77"});
   EXPECT_TRUE(wait_log(receiver, fmt::format("got 77 from {}", sender.endpoint)));
   EXPECT_TRUE(wait_log(sender, "sent 0"));
   must_move(receiver, "n3");
-  run("lab", "n3", {"sender", "5", "2", "78"});
+  run("lab", "n3", 21, {"sender", "5", "2", "78"});
   EXPECT_TRUE(wait_log(receiver, "got 78"));
 }
 
@@ -133,10 +133,10 @@ TEST_F(Moves, AReceiverThatWaits) {
 TEST_F(Moves, AClientThatWaitsForItsAnswer) {
   make_dc("lab");
   const Process server = run("lab", "n1", 5, {"slow_server"});
-  const Process asker = run("lab", "n2", {"asker", "5", "21"});
+  const Process asker = run("lab", "n2", 25, {"asker", "5", "21"});
   ASSERT_TRUE(wait_log(server, "took 21"));
   must_move(asker, "n3");
-  run("lab", "n1", {"sender", "5", "3", "0"});
+  run("lab", "n1", 20, {"sender", "5", "3", "0"});
   EXPECT_TRUE(wait_log(asker, "answer 0 43\n"));
   EXPECT_TRUE(wait_log(asker, "then -61\n")) << "a second answer must not come";
   EXPECT_TRUE(wait_log(server, "replied 0"));
@@ -146,11 +146,11 @@ TEST_F(Moves, AClientThatWaitsForItsAnswer) {
 TEST_F(Moves, AServerThatOwesAnAnswer) {
   make_dc("lab");
   const Process server = run("lab", "n1", 5, {"slow_server"});
-  const Process near = run("lab", "n1", {"asker", "5", "30"});
+  const Process near = run("lab", "n1", 25, {"asker", "5", "30"});
   ASSERT_TRUE(wait_log(server, "took 30"));
   must_move(server, "n2");
   must_move(near, "n3");
-  run("lab", "n1", {"sender", "5", "3", "0"});
+  run("lab", "n1", 20, {"sender", "5", "3", "0"});
   EXPECT_TRUE(wait_log(near, "answer 0 61\n"));
   EXPECT_TRUE(wait_log(near, "then -61\n"));
 }

@@ -69,11 +69,11 @@ TEST_F(Restart, ANodeThatWasGivenUpBindsItsProcessesAgain) {
 TEST_F(Restart, ARequestInFlightIsAnsweredOnce) {
   make_dc("lab");
   const Process server = run("lab", "n1", 5, {"slow_server"});
-  const Process asker = run("lab", "n2", {"asker", "5", "21"});
+  const Process asker = run("lab", "n2", 25, {"asker", "5", "21"});
   ASSERT_TRUE(wait_log(server, "took 21"));
   restart_dvsd("n1");
   restart_dvsd("n2");
-  run("lab", "n3", {"sender", "5", "3", "0"});
+  run("lab", "n3", 20, {"sender", "5", "3", "0"});
   EXPECT_TRUE(wait_log(asker, "answer 0 43\n"));
   EXPECT_TRUE(wait_log(asker, "then -61\n"));
 }
