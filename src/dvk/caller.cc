@@ -63,7 +63,20 @@ void Caller::enter() {
 
 // A change that comes soon is awaited inside: leaving costs as much as a message.
 Caller::Woken Caller::sleep_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
-  return event_spin(event, prepared) ? Woken::kLookAgain : park_on(event, prepared, deadline);
+  if (event_await(event, prepared, near())) return Woken::kLookAgain;
+  return park_on(event, prepared, deadline);
+}
+
+Near Caller::near() {
+  const auto here = static_cast<uint32_t>(sched_getcpu());
+  if (me_.cpu.load(std::memory_order_relaxed) != here) {
+    me_.cpu.store(here, std::memory_order_relaxed);
+  }
+  if (partner_ >= region_.slots()) return Near::kAsleep;
+  const Descriptor& partner = region_.at(partner_);
+  const bool sleeps = (partner.event.load(std::memory_order_relaxed) & 1) != 0;
+  if (sleeps || !runs_here(load_kind(partner))) return Near::kAsleep;
+  return partner.cpu.load(std::memory_order_relaxed) == here ? Near::kHere : Near::kElsewhere;
 }
 
 Caller::Woken Caller::park_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
@@ -75,7 +88,7 @@ Caller::Woken Caller::park_on(Atomic<uint32_t>& event, uint32_t prepared, Deadli
 
 // In a receive, nothing is outstanding: a signal's handler may use the endpoint to send meanwhile.
 Caller::Woken Caller::rest_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
-  if (event_spin(event, prepared)) return Woken::kLookAgain;
+  if (event_await(event, prepared, near())) return Woken::kLookAgain;
   uint32_t mine = tid_;
   me_.busy.compare_exchange_strong(mine, tid_ | kResting);
   const Woken woken = park_on(event, prepared, deadline);
@@ -144,6 +157,7 @@ int Caller::sendrec(int dst, message& m, Deadline deadline) {
 
 int Caller::ask(int dst, uint32_t peer, message& m, Deadline deadline, OpKind& answer_kind) {
   m.m_source = me_.endpoint.load();
+  partner_ = peer;
   const uint64_t number = load_tx(me_).number + 1;
   open_rx(RxMode::kAnswer, peer);
   prepare(OpKind::kSendRec, dst, m);
@@ -156,6 +170,7 @@ int Caller::ask(int dst, uint32_t peer, message& m, Deadline deadline, OpKind& a
 }
 
 int Caller::transact(OpKind kind, int dst, uint32_t peer, const message& m, Deadline deadline) {
+  partner_ = peer;
   const uint64_t number = load_tx(me_).number + 1;
   prepare(kind, dst, m);
   if (kind == OpKind::kSend && try_push(region_, slot_, peer, kind, m, number)) {
@@ -291,6 +306,7 @@ int Caller::answer(uint32_t peer, OpKind kind, const message& m, Deadline deadli
     const uint32_t prepared = event_prepare(client.event);
     if (try_push(region_, slot_, peer, kind, m, 0)) {
       me_.local_sent.fetch_add(1, std::memory_order_relaxed);
+      me_.partner.store(peer + 1, std::memory_order_relaxed);
       return OK;
     }
     if (!awaits_me(client)) return EDVSPROCSTS;
@@ -358,6 +374,7 @@ int Caller::receive(int src, message& m, Deadline deadline, RxMode mode) {
   if (src != ANY) {
     if (int rc = check_peer(src, filter); rc != OK) return rc == EDVSDSTDIED ? EDVSSRCDIED : rc;
   }
+  partner_ = filter == kAnySlot ? me_.partner.load(std::memory_order_relaxed) - 1 : filter;
   for (;;) {
     if (look(mode, filter, m)) return OK;
     if (filter == kAnySlot && (me_.flags.fetch_and(~kWokenUp) & kWokenUp) != 0) return EDVSWOKENUP;

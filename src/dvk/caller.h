@@ -41,6 +41,7 @@ class Caller {
   // case; kOver at the deadline.
   enum class Woken { kLookAgain, kOver };
   Woken sleep_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline);
+  Near near();
   Woken park_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline);
   Woken rest_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline);
   // The same on a peer's event: not for long at a time. If this process is moved meanwhile, the
@@ -84,6 +85,7 @@ class Caller {
   Descriptor& me_;
   const uint32_t tid_;
   const uint64_t incarnation_;
+  uint32_t partner_ = kAnySlot;  // who is expected to end the wait
   int status_ = OK;
   bool nested_ = false;
   bool was_inside_ = false;

@@ -2,6 +2,10 @@
 // time (proxy/explore/); hence a file of their own.
 #include "dvk/futex.h"
 
+#include <sched.h>
+
+#include <algorithm>
+
 namespace dvs::dvk {
 
 int64_t Deadline::now_ns() {
@@ -10,13 +14,57 @@ int64_t Deadline::now_ns() {
   return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
 
-bool event_spin(std::atomic<uint32_t>& event, uint32_t prepared) {
-  // About 20 microseconds: longer than a message between two running processes takes, shorter than
-  // a sleep and a wake-up.
-  constexpr int kSpins = 400;
-  for (int i = 0; i < kSpins; ++i) {
-    if ((event.load(std::memory_order_acquire) & ~1u) != prepared) return true;
-    __builtin_ia32_pause();
+namespace {
+
+// How often a thread looks before it sleeps. What was in vain is done less and less, and tried
+// again now and then.
+class Patience {
+ public:
+  constexpr Patience(int most, int probe) : most_(most), probe_(probe), looks_(most) {}
+
+  template <typename Pause>
+  bool await(Atomic<uint32_t>& event, uint32_t prepared, Pause pause) {
+    constexpr int kProbeEvery = 32;
+    const bool probe = ++waits_ % kProbeEvery == 0;
+    const int looks = probe ? std::max(looks_, probe_) : looks_;
+    for (int i = 0; i < looks; ++i) {
+      pause();
+      if ((event.load(std::memory_order_acquire) & ~1u) == prepared) continue;
+      looks_ = most_;
+      return true;
+    }
+    looks_ /= 2;
+    return false;
+  }
+
+ private:
+  int most_;
+  int probe_;
+  int looks_;
+  unsigned waits_ = 0;
+};
+
+// About 20 microseconds: more than a message between two running processes takes, less than a
+// sleep and a wake-up on the other processor. A probe outlasts that: when both sides sleep each
+// time, it is what gets them running side by side again.
+constexpr int kSpins = 400;
+constexpr int kSpinsOfProbe = 2000;
+constexpr int kYields = 10;
+
+__attribute__((tls_model("initial-exec"))) thread_local Patience spinning(kSpins, kSpinsOfProbe);
+__attribute__((tls_model("initial-exec"))) thread_local Patience yielding(kYields, kYields);
+
+}  // namespace
+
+bool event_await(Atomic<uint32_t>& event, uint32_t prepared, Near near) {
+  if ((event.load(std::memory_order_acquire) & ~1u) != prepared) return true;
+  switch (near) {
+    case Near::kElsewhere:
+      return spinning.await(event, prepared, [] { __builtin_ia32_pause(); });
+    case Near::kHere:
+      return yielding.await(event, prepared, sched_yield);
+    case Near::kAsleep:
+      break;
   }
   return false;
 }

@@ -64,9 +64,16 @@ inline uint32_t event_prepare(Atomic<uint32_t>& event) {
   return event.load(std::memory_order_seq_cst) & ~1u;
 }
 
-// Waits for a change since prepare for about as long as a message between two running processes
-// takes, without sleeping. False: there was none.
-bool event_spin(Atomic<uint32_t>& event, uint32_t prepared);
+// Where the one who is expected to cause the change runs.
+enum class Near {
+  kAsleep,     // nowhere, or nobody knows: it will take longer than a sleep
+  kElsewhere,  // on another processor
+  kHere,       // on this one, once we leave it
+};
+
+// Waits for a change since prepare without sleeping, as long as that has been worth it lately and
+// for some microseconds at most. False: there was none.
+bool event_await(Atomic<uint32_t>& event, uint32_t prepared, Near near);
 
 // Sleeps until a change since prepare. True: something may have changed; false: the deadline
 // passed.

@@ -214,6 +214,11 @@ struct alignas(64) Descriptor {
   Atomic<int32_t> priv_level;
   Atomic<int32_t> priv_warn;  // endpoint to tell when this one ends
 
+  // Hints about how to wait: where the owner's thread was last seen to wait, and whom it answered
+  // last (slot + 1).
+  Atomic<uint32_t> cpu;
+  Atomic<uint32_t> partner;
+
   // Receiving.
   alignas(64) Atomic<uint64_t> rx;  // RxWord
   Atomic<uint32_t> rx_kind;         // OpKind of what was delivered

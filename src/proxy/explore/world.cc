@@ -449,7 +449,7 @@ void explore_point() { explore::World::current().access(); }
 
 int64_t Deadline::now_ns() { return explore::World::current().now_ns(); }
 
-bool event_spin(Atomic<uint32_t>&, uint32_t) { return false; }
+bool event_await(Atomic<uint32_t>&, uint32_t, Near) { return false; }
 
 bool event_sleep(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
   return explore::World::current().sleep(event, prepared, deadline);
