@@ -99,7 +99,8 @@ int run(Options options) {
 
   boost::asio::signal_set signals(executor, SIGINT, SIGTERM);
   signals.async_wait([&](const boost::system::error_code&, int) { executor.stop(); });
-  dvs::Conductor conductor(executor, options.node, **store, **engine, *cgroups);
+  dvs::Doorbells doorbells(executor);
+  dvs::Conductor conductor(executor, doorbells, options.node, **store, **engine, *cgroups);
   std::unique_ptr<dvs::HttpServer> server;
   int status = 0;
   conductor.start([&](Result<bool> started) {
@@ -114,7 +115,7 @@ int run(Options options) {
     conductor.add_routes(*server);
     dvs::log::info("node {} of cluster {} is up", options.node.name, options.node.cluster);
   });
-  executor.run();
+  doorbells.run();
   return status;
 }
 

@@ -74,6 +74,7 @@ Near Caller::near() {
   }
   if (partner_ >= region_.slots()) return Near::kAsleep;
   const Descriptor& partner = region_.at(partner_);
+  if (is_elsewhere(load_kind(partner))) return Near::kHere;  // dvsd is, or the network
   const bool sleeps = (partner.event.load(std::memory_order_relaxed) & 1) != 0;
   if (sleeps || !runs_here(load_kind(partner))) return Near::kAsleep;
   return partner.cpu.load(std::memory_order_relaxed) == here ? Near::kHere : Near::kElsewhere;

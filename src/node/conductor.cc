@@ -8,11 +8,12 @@
 
 namespace dvs {
 
-Conductor::Conductor(Executor& executor, NodeConfig config, Store& store, Engine& engine,
-                     Cgroups cgroups)
+Conductor::Conductor(Executor& executor, Doorbells& doorbells, NodeConfig config, Store& store,
+                     Engine& engine, Cgroups cgroups)
     : faults_(config.faults),
       cluster_(executor, store, config.cluster),
-      context_{executor, std::move(config), store, cluster_, std::move(cgroups), engine, faults_},
+      context_{executor, doorbells, std::move(config), store, cluster_, std::move(cgroups),
+               engine,   faults_},
       lease_timer_(executor) {
   context_.incarnation = static_cast<uint64_t>(realtime_ns());
 }

@@ -18,7 +18,8 @@ namespace dvs {
 
 class Conductor : private Cluster::Listener, private CoordinatorHost {
  public:
-  Conductor(Executor& executor, NodeConfig config, Store& store, Engine& engine, Cgroups cgroups);
+  Conductor(Executor& executor, Doorbells& doorbells, NodeConfig config, Store& store,
+            Engine& engine, Cgroups cgroups);
   ~Conductor() override;
 
   // Joins the cluster: reads the directory, takes an identity and a lease, opens links and the

@@ -12,6 +12,7 @@
 #include "migrate/engine/engine.h"
 #include "migrate/faults.h"
 #include "node/cluster.h"
+#include "node/doorbells.h"
 #include "node/rpc.h"
 #include "proxy/link.h"
 
@@ -30,6 +31,7 @@ struct NodeConfig {
 // All references live as long as the Conductor.
 struct NodeContext {
   Executor& executor;
+  Doorbells& doorbells;
   NodeConfig config;
   Store& store;
   Cluster& cluster;

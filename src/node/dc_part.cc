@@ -14,7 +14,6 @@ namespace {
 
 // Each node gives out process ids of its own range, so that ids are unique in the DC.
 constexpr pid_t kPidsPerNode = 16384;
-constexpr int64_t kDoorbellLookMs = 100;
 
 // What to add to the initial time namespace's monotonic clock so that the DC's reads
 // CLOCK_REALTIME - origin. dvsd may itself live in a time namespace.
@@ -40,7 +39,7 @@ DcPart::DcPart(NodeContext& context, DcRecord record)
       record_(std::move(record)),
       dir_(paths::dc_dir(context.config.run_dir, record_.name)) {}
 
-DcPart::~DcPart() { stop_doorbell(); }
+DcPart::~DcPart() = default;
 
 ContainerSpec DcPart::container_spec() const {
   ContainerSpec spec;
@@ -154,41 +153,18 @@ void DcPart::start() {
   context_.engine.warm_up(site("warm-up"));
 }
 
-// The doorbell is a futex in the region: one thread sleeps on it and hands it to the event loop. It
-// looks by itself now and then, as who rings may be killed before the wake, and as the word is the
-// DC's to spoil: neither may keep dvsd waiting.
 void DcPart::watch_doorbell() {
-  doorbell_thread_ = std::thread([this] {
-    auto& doorbell = region_.header().doorbell;
-    uint32_t seen = dvk::event_prepare(doorbell) - 2;  // look once at the start
-    while (!stopping_) {
-      const uint32_t now = dvk::event_prepare(doorbell);
-      if (now == seen) {
-        dvk::event_sleep(doorbell, seen, dvk::Deadline::after_ms(kDoorbellLookMs));
-        continue;
-      }
-      seen = now;
-      if (doorbell_posted_.exchange(true)) continue;
-      boost::asio::post(context_.executor, [weak = weak_from_this()] {
-        auto self = weak.lock();
-        if (self == nullptr || self->stopping_) return;
-        self->doorbell_posted_ = false;
-        self->ops_->on_doorbell();
-        if (!self->warnings_.empty()) self->look_at_warnings();
-        self->serve_requests();
-      });
-    }
+  doorbell_ = context_.doorbells.listen(region_.header().doorbell, [weak = weak_from_this()] {
+    auto self = weak.lock();
+    if (self == nullptr) return;
+    self->ops_->on_doorbell();
+    if (!self->warnings_.empty()) self->look_at_warnings();
+    self->serve_requests();
   });
 }
 
-void DcPart::stop_doorbell() {
-  stopping_ = true;
-  if (region_.mapped()) region_.ring_doorbell();
-  if (doorbell_thread_.joinable()) doorbell_thread_.join();
-}
-
 void DcPart::destroy(Done<bool> done) {
-  stop_doorbell();
+  doorbell_.reset();
   bound_.clear();
   standbys_.clear();
   warnings_.clear();

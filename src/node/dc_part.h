@@ -7,7 +7,6 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "dvk/node_view.h"
@@ -139,7 +138,6 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   ContainerSpec container_spec() const;
   void start();
   void watch_doorbell();
-  void stop_doorbell();
   std::string cgroup_of(const std::string& task) const;
   void try_run(RunRequest request, Done<Json> done);
   void run_anywhere(RunRequest request, int attempt, Done<Json> done);
@@ -250,9 +248,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   std::unique_ptr<Container> container_;
   dvk::Region region_;
   std::unique_ptr<RemoteOps> ops_;
-  std::thread doorbell_thread_;
-  std::atomic<bool> stopping_ = false;
-  std::atomic<bool> doorbell_posted_ = false;
+  Doorbells::Listening doorbell_;
   std::map<std::string, Task> tasks_;
   std::map<uint32_t, Bound> bound_;
   std::map<uint32_t, Standby> standbys_;

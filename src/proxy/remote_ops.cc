@@ -31,12 +31,21 @@ void RemoteOps::on_doorbell() {
     if (dvk::is_elsewhere(dvk::load_kind(region_.at(slot)))) {
       report(slot);
     } else {
-      // It may have become local since it was rung for.
-      dvk::event_signal(region_.at(slot).event);
+      // It may have become local since it was rung for: then its owner has been waited for.
+      if (!is_carried(slot)) dvk::event_signal(region_.at(slot).event);
       drive(slot);
     }
   }
   region_.ring_doorbell();
+}
+
+// Its owner waits for what we do.
+bool RemoteOps::is_carried(uint32_t slot) const {
+  const Descriptor& d = region_.at(slot);
+  const TxWord tx = dvk::load_tx(d);
+  const uint32_t peer = region_.slot_of(d.tx_peer.load());
+  return tx.phase == TxPhase::kPosted && peer < region_.slots() &&
+         dvk::is_elsewhere(dvk::load_kind(region_.at(peer)));
 }
 
 void RemoteOps::drive_all() {

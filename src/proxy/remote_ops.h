@@ -79,6 +79,7 @@ class RemoteOps {
   };
 
   wire::Operation operation_of(uint32_t slot, wire::OperationType type, uint64_t number) const;
+  bool is_carried(uint32_t slot) const;
   bool still_outstanding(uint32_t slot, uint64_t number) const;
   void drive_posted(wire::Operation& request, const dvk::TxWord& tx);
   void drive_cancel(wire::Operation& cancel);
