@@ -1,0 +1,51 @@
+// Counts of durations, as close as 1 in 128, in a few kilobytes, however many there are.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <vector>
+
+namespace dvs::bench {
+
+class Histogram {
+ public:
+  void add(uint64_t value) {
+    ++counts_[index_of(value)];
+    ++total_;
+  }
+
+  // The value that the share `part` of all are below, from within its bucket; 0 when empty.
+  double quantile(double part) const {
+    double left = part * static_cast<double>(total_);
+    for (size_t i = 0; i < counts_.size(); ++i) {
+      const auto here = static_cast<double>(counts_[i]);
+      if (here > 0 && left <= here) {
+        const auto low = static_cast<double>(low_of(i));
+        return low + (static_cast<double>(low_of(i + 1)) - low) * left / here;
+      }
+      left -= here;
+    }
+    return 0;
+  }
+
+ private:
+  // Values below 2^7 each have a bucket; above, each doubling has 2^7 of them.
+  static constexpr int kBits = 7;
+  static constexpr uint64_t kStep = uint64_t{1} << kBits;
+
+  static size_t index_of(uint64_t value) {
+    if (value < kStep) return value;
+    const int shift = std::bit_width(value) - 1 - kBits;
+    return static_cast<size_t>(shift) * kStep + (value >> shift);
+  }
+  static uint64_t low_of(size_t index) {
+    if (index < 2 * kStep) return index;
+    const size_t shift = index / kStep - 1;
+    return (index - shift * kStep) << shift;
+  }
+
+  std::vector<uint64_t> counts_ = std::vector<uint64_t>((64 - kBits + 1) * kStep);
+  uint64_t total_ = 0;
+};
+
+}  // namespace dvs::bench
