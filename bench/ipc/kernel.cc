@@ -44,7 +44,7 @@ std::unique_ptr<Client> connect_pipe(const Plan& plan) {
   return std::make_unique<StreamClient>(std::move(out), std::move(in));
 }
 
-// ---- POSIX message queue ------------------------------------------------------------------------
+// ---- POSIX message queue: in an IPC namespace of the measurement, which ends with it -----------
 
 // The names of the two queues: "/dvs-bench.FILE.in" for the address ".../FILE".
 std::string queue_name(const Plan& plan, const char* direction) {
@@ -80,14 +80,11 @@ void serve_queue(const Plan& plan, const Ready& ready) {
   }
 }
 
-// Unlinks the queues as soon as both have them, so that nothing is left over.
 class QueueClient : public Client {
  public:
   explicit QueueClient(const Plan& plan)
       : out_(open_queue(queue_name(plan, ".in"), O_WRONLY)),
-        in_(open_queue(queue_name(plan, ".out"), O_RDONLY)) {
-    for (const char* direction : {".in", ".out"}) ::mq_unlink(queue_name(plan, direction).c_str());
-  }
+        in_(open_queue(queue_name(plan, ".out"), O_RDONLY)) {}
   void call(Message& m) override {
     put_message(out_, m);
     take_message(in_, m);

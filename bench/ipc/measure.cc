@@ -1,5 +1,6 @@
 // bench-ipc-measure: one measurement of one transport. Starts the workers, itself or through a
 // launcher (nsenter, dvs run), measures them and prints what came out as one line of JSON.
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -205,7 +206,9 @@ Json Measurement::run() {
           {"p50_ns", median_of(outcomes, &Outcome::p50_ns)},
           {"p99_ns", median_of(outcomes, &Outcome::p99_ns)},
           {"cpu_ns", all},
-          {"cpu_ns_of", per_call}};
+          {"cpu_ns_of", per_call},
+          {"region_bytes",
+           regions_.empty() ? 0 : regions_[0].region.header().total_size}};
 }
 
 // Every worker ends with its control socket; those that are our children are waited for.
@@ -250,7 +253,10 @@ Options parse(int argc, char** argv) {
 int main(int argc, char** argv) {
   using namespace dvs::bench;  // NOLINT(google-build-using-namespace)
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  Measurement measurement(parse(argc, argv));
+  Options options = parse(argc, argv);
+  // Message queues that somebody killed leaves over go with it.
+  if (options.transport == "mq") require(::unshare(CLONE_NEWIPC) == 0, "cannot unshare");
+  Measurement measurement(std::move(options));
   const auto result = measurement.run();
   measurement.end();
   std::printf("%s\n", result.dump().c_str());
