@@ -26,6 +26,11 @@ namespace {
 constexpr std::chrono::seconds kStartLimit{20};
 constexpr int kLookMs = 100;  // between looks whether it has failed
 
+// Where workers may run.
+constexpr const char* kFree = "free";    // as the kernel likes
+constexpr const char* kApart = "apart";  // the server on processor 1, clients on 0 (and 1 by turns)
+constexpr const char* kTogether = "together";  // all on processor 0
+
 struct Options {
   std::string transport, pattern, directory, worker, address;
   std::string server_launcher, client_launcher;  // words before the worker's command line
@@ -34,7 +39,7 @@ struct Options {
   size_t bytes = 64;
   int idle_us = 0;
   double seconds = 0.5;
-  bool pin = false;
+  std::string pin = kFree;
   uint32_t slots = 0;  // of the regions that are made for the workers; 0: they have one
   int bound = 0;
   std::vector<pid_t> watched;
@@ -79,6 +84,7 @@ class Measurement {
   Worker start(int group, int index, const std::string& address);
   void launch(int group, int index) const;
   std::vector<std::string> command(int group, int index) const;
+  int cpu_for(int index) const;
   std::vector<Outcome> measure();
   Json cpu() const;
 
@@ -89,18 +95,24 @@ class Measurement {
   std::vector<Group> groups_;
 };
 
+// -1: any.
+int Measurement::cpu_for(int index) const {
+  if (options_.pin == kFree) return -1;
+  if (options_.pin == kTogether) return 0;
+  return index == kServer ? 1 : index % 2;
+}
+
 std::vector<std::string> Measurement::command(int group, int index) const {
   const bool is_server = index == kServer;
   std::istringstream launcher(is_server ? options_.server_launcher : options_.client_launcher);
   std::vector<std::string> words;
   for (std::string word; launcher >> word;) words.push_back(word);
-  const int cpu = options_.pin ? (is_server ? 1 : index % 2) : -1;
   const auto text = [](auto number) { return std::to_string(number); };
   words.insert(words.end(),
                {options_.worker, "--control", control_path_, "--transport", options_.transport,
                 "--pattern", options_.pattern, "--group", text(group), "--index", text(index),
                 "--clients", text(options_.clients), "--bytes", text(options_.bytes), "--idle-us",
-                text(options_.idle_us), "--cpu", text(cpu)});
+                text(options_.idle_us), "--cpu", text(cpu_for(index))});
   return words;
 }
 
@@ -207,8 +219,7 @@ Json Measurement::run() {
           {"p99_ns", median_of(outcomes, &Outcome::p99_ns)},
           {"cpu_ns", all},
           {"cpu_ns_of", per_call},
-          {"region_bytes",
-           regions_.empty() ? 0 : regions_[0].region.header().total_size}};
+          {"region_bytes", regions_.empty() ? 0 : regions_[0].region.header().total_size}};
 }
 
 // Every worker ends with its control socket; those that are our children are waited for.
@@ -233,7 +244,8 @@ Options parse(int argc, char** argv) {
   app.add_option("--bytes", options.bytes, "of a copy");
   app.add_option("--idle-us", options.idle_us, "between calls");
   app.add_option("--seconds", options.seconds);
-  app.add_flag("--pin", options.pin, "servers to processor 1, clients to 0 (and 1 by turns)");
+  app.add_option("--pin", options.pin, "free, apart or together")
+      ->check(CLI::IsMember({kFree, kApart, kTogether}));
   app.add_option("--slots", options.slots, "make a region of this many for each group");
   app.add_option("--bound", options.bound, "endpoints bound in it besides the workers'");
   app.add_option("--watch", options.watched, "further processes whose CPU time counts");
