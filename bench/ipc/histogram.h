@@ -2,6 +2,7 @@
 #pragma once
 
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -21,8 +22,7 @@ class Histogram {
     for (size_t i = 0; i < counts_.size(); ++i) {
       const auto here = static_cast<double>(counts_[i]);
       if (here > 0 && left <= here) {
-        const auto low = static_cast<double>(low_of(i));
-        return low + (static_cast<double>(low_of(i + 1)) - low) * left / here;
+        return low_of(i) + (low_of(i + 1) - low_of(i)) * left / here;
       }
       left -= here;
     }
@@ -39,10 +39,10 @@ class Histogram {
     const int shift = std::bit_width(value) - 1 - kBits;
     return static_cast<size_t>(shift) * kStep + (value >> shift);
   }
-  static uint64_t low_of(size_t index) {
-    if (index < 2 * kStep) return index;
+  static double low_of(size_t index) {
+    if (index < 2 * kStep) return static_cast<double>(index);
     const size_t shift = index / kStep - 1;
-    return (index - shift * kStep) << shift;
+    return std::ldexp(static_cast<double>(index - shift * kStep), static_cast<int>(shift));
   }
 
   std::vector<uint64_t> counts_ = std::vector<uint64_t>((64 - kBits + 1) * kStep);
