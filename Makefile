@@ -2,7 +2,7 @@
 BUILD := build/release
 JOBS := $(shell nproc)
 
-.PHONY: build setup test demo bench-migrate lint format clean help
+.PHONY: build setup test demo bench-migrate bench-ipc lint format clean help
 .DEFAULT_GOAL := build
 
 build: setup  ## install what is missing, then build into build/release (the default)
@@ -20,6 +20,12 @@ demo: build  ## a cluster of three nodes on this machine, with live migrations: 
 
 bench-migrate: build  ## measure migrations: make bench-migrate ARGS=...
 	$(BUILD)/bin/bench-migrate $(ARGS)
+
+bench-ipc:  ## measure M3-IPC against its peers, installed first (as root): make bench-ipc ARGS=...
+	scripts/setup --bench
+	cmake --preset bench
+	ninja -C $(BUILD) -j $(JOBS) bench-ipc
+	$(BUILD)/bin/bench-ipc $(ARGS)
 
 lint: setup  ## format, sizes, layering, headers, clang-tidy (ARGS=--full: on every file)
 	scripts/lint $(ARGS)
