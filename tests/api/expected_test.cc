@@ -50,6 +50,7 @@ TEST(Expected, AFailureGoesThroughUnchangedAndNothingIsCalled) {
     called = true;
     return {};
   });
+  EXPECT_EQ(failed.and_then(half).failure(), failed.failure());
   EXPECT_FALSE(called);
   EXPECT_EQ(next.error(), 7);
   EXPECT_TRUE(next.from_server());
