@@ -162,14 +162,16 @@ consteval bool all_differ() {
 class Endpoint {
  public:
   // Binds this process. A process that `dvs run` gave this endpoint to has it already.
-  static Expected<Endpoint> create(int number) { return bind(number, PROC_NO_PID); }
+  static Expected<Endpoint> create(int number) {
+    return in_dc([number](int dc) { return dvk_bind(dc, number); });
+  }
   // Binds the calling thread, which then has an endpoint of its own.
-  static Expected<Endpoint> create_for_thread(int number) { return bind(number, dvk_gettid()); }
+  static Expected<Endpoint> create_for_thread(int number) {
+    return in_dc([number](int dc) { return dvk_tbind(dc, number); });
+  }
   // The one that `dvs run`, or another process, bound this one to: waits until there is one.
   static Expected<Endpoint> given(Deadline deadline = kForever) {
-    const int rc = deadline.result(dvk_wait4bind_T(deadline.timeout_ms()));
-    if (DVK_IS_ERROR(rc)) return Failure(rc);
-    return own(rc);
+    return in_dc([&](int) { return deadline.result(dvk_wait4bind_T(deadline.timeout_ms())); });
   }
 
   Endpoint(Endpoint&& other) noexcept
@@ -266,17 +268,14 @@ class Endpoint {
  private:
   Endpoint(int dc, int number) : dc_(dc), number_(number) {}
 
-  static Expected<Endpoint> own(int number) {
+  // The endpoint that `bind` returns, of this process's DC.
+  template <typename Bind>
+  static Expected<Endpoint> in_dc(Bind bind) {
     dc_usr_t dc{};
     if (const int rc = dvk_getdcinfo(-1, &dc); rc != OK) return Failure(rc);
+    const int number = bind(dc.dc_dcid);
+    if (DVK_IS_ERROR(number)) return Failure(number);
     return Endpoint(dc.dc_dcid, number);
-  }
-  static Expected<Endpoint> bind(int number, int tid) {
-    dc_usr_t dc{};
-    int rc = dvk_getdcinfo(-1, &dc);
-    if (rc == OK) rc = dvk_bind_X(SELF_BIND, dc.dc_dcid, tid, number, LOCALNODE, nullptr);
-    if (DVK_IS_ERROR(rc)) return Failure(rc);
-    return Endpoint(dc.dc_dcid, rc);
   }
   static Status status(int rc, const Deadline& deadline) {
     if (rc != OK) return Failure(deadline.result(rc));
