@@ -43,6 +43,24 @@ class NodeViewTest : public testing::Test {
   Region target_ = make(1);
 };
 
+// A server may answer and end at once. dvsd may see the end before it has sent the answer home.
+TEST_F(NodeViewTest, AnAnswerOutlivesWhoGaveIt) {
+  for (const bool died : {false, true}) {
+    Region region = make(0);
+    bind_at(region, kServer, 0);
+    bind_at(region, kClient, 2);
+    take_request(region, 5);
+    message answer{};
+    answer.m_type = 3;
+    ASSERT_TRUE(try_push(region, kServer, kClient, OpKind::kReply, answer, 0));
+    if (died) bury(region, kServer);
+    unbind(region, kServer);
+    EXPECT_EQ(load_tx(region.at(kClient)).phase, TxPhase::kTaken) << "no error was put over it";
+    EXPECT_EQ(load_rx(region.at(kClient)).phase, RxPhase::kFull);
+    EXPECT_EQ(region.at(kClient).rx_message.load().m_type, 3);
+  }
+}
+
 TEST_F(NodeViewTest, AMovedServerStillOwesWhatItTook) {
   for (Region* region : {&source_, &target_}) {
     bind_at(*region, kServer, 0);

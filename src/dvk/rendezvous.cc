@@ -168,7 +168,9 @@ void release_peers(const Region& region, uint32_t slot) {
     const TxWord tx = load_tx(d);  // first: what finish() ends is then at most an older one
     if (region.slot_of(d.tx_peer.load()) != slot) continue;
     if (tx.phase == TxPhase::kPosted) finish(region, peer, tx.number, EDVSDSTDIED);
-    if (tx.phase == TxPhase::kTaken) finish(region, peer, tx.number, EDVSSRCDIED);
+    // An answer that is there counts, also in a mirror, whose owner has not heard of it yet.
+    const bool answered = rx.filler == slot && rx.phase == RxPhase::kFull;
+    if (tx.phase == TxPhase::kTaken && !answered) finish(region, peer, tx.number, EDVSSRCDIED);
     if (tx.phase == TxPhase::kDone) tell_owner(region, peer);
   }
 }

@@ -144,7 +144,7 @@ void ClusterTest::expect_content(const Process& process) {
 }
 
 std::string ClusterTest::program(const std::string& name) {
-  return build_dir() + "/tests/integration/programs/" + name;
+  return std::filesystem::path(build_dir() + "/tests/integration/programs") / name;
 }
 
 std::string ClusterTest::binary(const std::string& name) { return build_dir() + "/bin/" + name; }

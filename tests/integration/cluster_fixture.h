@@ -54,7 +54,8 @@ class ClusterTest : public testing::Test {
   Result<Json> call(const std::string& method, const std::string& target,
                     const Json& body = nullptr);
   void make_dc(const std::string& name, const std::vector<std::string>& nodes = {"n1", "n2", "n3"});
-  // The program's name comes first in `argv`. Failures are the test's, with an empty Process.
+  // The program's name comes first in `argv`, or the path of one that is not among the tests'.
+  // Failures are the test's, with an empty Process.
   Process run(const std::string& dc, const std::string& node, int endpoint,
               std::vector<std::string> argv);
   // At an endpoint that DVS chooses.
