@@ -1,0 +1,448 @@
+#include "torture/harness.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <thread>
+#include <utility>
+
+namespace dvs::torture {
+
+using dvk::Descriptor;
+using dvk::Kind;
+using dvk::RxPhase;
+using dvk::TxPhase;
+
+namespace {
+
+constexpr int64_t kMs = 1'000'000;
+// How late a call may come back on a machine that has other things to do.
+constexpr int64_t kSlackNs = 10'000 * kMs;
+constexpr int64_t kWatchNs = 50 * kMs;
+
+}  // namespace
+
+Harness::Harness(const Options& options, dvk::Region region, Ledger& ledger)
+    : options_(options),
+      region_(std::move(region)),
+      ledger_(ledger),
+      ops_(region_, 0, alone_),
+      dice_(options.seed) {
+  for (int actor = 0; actor < kActors; ++actor) {
+    processes_[kCast[actor].process].actors.push_back(actor);
+  }
+}
+
+Harness::~Harness() {
+  for (Process& process : processes_) {
+    if (process.pid == 0) continue;
+    ::kill(process.pid, SIGKILL);
+    ::waitpid(process.pid, nullptr, 0);
+  }
+}
+
+// ---- lives --------------------------------------------------------------------------------------
+
+void Harness::start(Process& process) {
+  process.lives.clear();
+  for (int actor : process.actors) {
+    const uint32_t life = ++lives_;
+    process.lives.push_back(life);
+    const int number = kCast[actor].number;
+    const bool user = region_.is_user(slot(actor));
+    // A server's endpoint is its number; a user's has a generation.
+    const int endpoint = user ? _ENDPOINT(1 + static_cast<int>(life % 10'000), number) : number;
+    ledger_.open_life(life, endpoint);
+    ledger_.actors[actor].tid.store(0);
+  }
+  process.pid = ::fork();
+  if (process.pid == 0) child(process);
+  if (process.pid < 0) return ledger_.complain("cannot fork");
+  process.state = State::kStarting;
+}
+
+void Harness::child(const Process& process) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  ::prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);  // for vcopy, where Yama is strict
+  const auto live = [&](size_t i) {
+    Worker worker(ledger_, process.actors[i], process.lives[i]);
+    ledger_.actors[process.actors[i]].tid.store(dvk_gettid());
+    worker.live();
+  };
+  std::thread other;
+  if (process.actors.size() > 1) other = std::thread(live, 1);
+  if (process.actors.size() > 1 && process.lives[0] % 2 == 1) {
+    // The kernel prefers the first thread; this time the other gets all signals.
+    sigset_t alarm;
+    sigemptyset(&alarm);
+    sigaddset(&alarm, SIGALRM);
+    ::pthread_sigmask(SIG_BLOCK, &alarm, nullptr);
+  }
+  Worker::start_timer();
+  live(0);
+  if (other.joinable()) other.join();
+  ::_exit(0);
+}
+
+void Harness::bind_if_ready(Process& process) {
+  for (int actor : process.actors) {
+    if (ledger_.actors[actor].tid.load() == 0) return;
+  }
+  for (size_t i = 0; i < process.actors.size(); ++i) {
+    const int actor = process.actors[i];
+    bind_actor(actor, process.lives[i], process.pid, ledger_.actors[actor].tid.load());
+  }
+  process.state = State::kBound;
+}
+
+void Harness::bind_actor(int actor, uint32_t life, pid_t pid, pid_t tid) {
+  dvk::Identity identity;
+  identity.endpoint = ledger_.life(life).endpoint.load();
+  identity.incarnation = life;
+  identity.epoch = 1;
+  identity.kind = Kind::kLocal;
+  identity.pid = pid;
+  identity.tid = tid;
+  identity.name = "torture";
+  dvk::bind(region_, slot(actor), identity);
+  ops_.on_place_changed(slot(actor));
+  ledger_.actors[actor].endpoint.store(identity.endpoint);
+  ledger_.actors[actor].life.store(life);
+}
+
+// Whether this process is between two stores that belong together: it fills another's wait, or
+// copies, or is about to tell another of something.
+bool Harness::is_at_the_edge(const Process& process) const {
+  const uint32_t mine = slot(process.actors[0]);
+  if (region_.at(mine).touching[0].load() != 0) return true;
+  for (int peer = 0; peer < kActors; ++peer) {
+    const dvk::RxWord rx = dvk::load_rx(region_.at(slot(peer)));
+    if (rx.phase == RxPhase::kFilling && rx.filler == mine) return true;
+  }
+  return false;
+}
+
+// Such moments last for nanoseconds. So some are sought, instruction by instruction.
+void Harness::lead_to_the_edge(const Process& process) {
+  if (::ptrace(PTRACE_SEIZE, process.pid, nullptr, nullptr) != 0) return;
+  ::ptrace(PTRACE_INTERRUPT, process.pid, nullptr, nullptr);
+  const int64_t end = now_ns() + 80 * kMs;
+  uint32_t further = dice_.below(30);  // instructions, once it is there
+  while (now_ns() < end) {
+    int status = 0;
+    const pid_t stopped = ::waitpid(process.pid, &status, WNOHANG | __WALL);
+    if (stopped < 0 || (stopped > 0 && !WIFSTOPPED(status))) return;
+    if (stopped == 0) {
+      answer_doorbell();
+      ::sched_yield();
+      continue;
+    }
+    if (is_at_the_edge(process) && further-- == 0) {
+      ++aimed_;
+      return;
+    }
+    const bool signal = WSTOPSIG(status) == SIGALRM;
+    ::ptrace(PTRACE_SINGLESTEP, process.pid, nullptr, signal ? SIGALRM : 0);
+  }
+}
+
+void Harness::kill_one(Process& process) {
+  ::kill(process.pid, SIGKILL);
+  ::waitpid(process.pid, nullptr, 0);
+  ++kills_;
+  count_remains(process);
+  ended(process, true);
+}
+
+// As dvsd: at once what the dead one was doing; when the directory knows, its endpoint.
+void Harness::ended(Process& process, bool violent) {
+  const bool bound = process.state != State::kStarting;
+  for (size_t i = 0; i < process.actors.size(); ++i) {
+    Actor& actor = ledger_.actors[process.actors[i]];
+    actor.life.store(kNobody);
+    for (int depth : {0, 1}) actor.limit_ns[depth].store(0);
+    ledger_.life(process.lives[i]).end.store(violent ? End::kViolent : End::kOrderly);
+  }
+  process.pid = 0;
+  for (int actor : process.actors) {
+    if (bound && process.state != State::kLeaving) dvk::bury(region_, slot(actor));
+  }
+  if (dice_.percent(30)) {
+    answer_doorbell();
+    ::usleep(dice_.below(300));
+  }
+  for (int actor : process.actors) {
+    if (!bound || process.state == State::kLeaving) continue;
+    dvk::unbind(region_, slot(actor));
+    ops_.on_place_changed(slot(actor));
+    expect_idle(actor, "after its death", false);
+  }
+  process.state = State::kDown;
+  process.again_ns = dice_.percent(70) ? 0 : now_ns() + dice_.below(3'000) * 1'000;
+}
+
+void Harness::reap() {
+  int status = 0;
+  for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+    for (Process& process : processes_) {
+      if (process.pid != pid) continue;
+      if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        ledger_.complain("a worker ended with status " + std::to_string(status));
+      }
+      ++exits_;
+      ended(process, process.state == State::kLeaving);
+    }
+  }
+}
+
+// ---- what else dvsd does ------------------------------------------------------------------------
+
+// Unbinds somebody who is alive.
+void Harness::take_away(Process& process) {
+  for (size_t i = 0; i < process.actors.size(); ++i) {
+    const int actor = process.actors[i];
+    // The first thread first: the other one would fall back on its endpoint.
+    ledger_.life(process.lives[i]).end.store(End::kViolent);
+    ledger_.actors[actor].life.store(kNobody);
+    dvk::unbind(region_, slot(actor));
+    ops_.on_place_changed(slot(actor));
+  }
+  process.state = State::kLeaving;
+  ++taken_away_;
+}
+
+// A migration that is rolled back.
+void Harness::shake_gate(const Process& process) {
+  std::vector<uint32_t> slots;
+  for (int actor : process.actors) slots.push_back(slot(actor));
+  for (uint32_t each : slots) dvk::close_gate(region_, each);
+  const int64_t end = now_ns() + dice_.below(2'000) * 1'000;
+  while (now_ns() < end && !dvk::settle(region_, slots)) ::sched_yield();
+  if (dice_.percent(50)) ::usleep(dice_.below(500));
+  for (uint32_t each : slots) {
+    dvk::open_gate(region_, each);
+    ops_.on_place_changed(each);
+  }
+  ++gates_;
+}
+
+void Harness::answer_doorbell() {
+  const uint32_t rung = dvk::event_prepare(region_.header().doorbell);
+  if (std::exchange(doorbell_, rung) != rung) ops_.on_doorbell();
+}
+
+void Harness::look_after() {
+  answer_doorbell();
+  reap();
+  for (Process& process : processes_) {
+    if (process.state == State::kStarting) bind_if_ready(process);
+    const bool due = process.state == State::kDown && now_ns() >= process.again_ns;
+    if (due && ledger_.phase.load() <= Phase::kDrain) start(process);
+  }
+  if (now_ns() >= next_watch_ns_) watch();
+}
+
+// Somebody in the middle of a call, if there is.
+Harness::Process& Harness::active_process() {
+  for (int tries = 0; tries < 1000; ++tries) {
+    Process& process = any_process();
+    const Descriptor& d = region_.at(slot(process.actors[0]));
+    if (process.state == State::kBound && d.inside.load() != 0) return process;
+  }
+  return any_process();
+}
+
+void Harness::disturb() {
+  const bool aim = dice_.percent(2);
+  Process& process = aim ? active_process() : any_process();
+  if (aim && process.state == State::kBound) lead_to_the_edge(process);
+  const uint32_t roll = aim ? 99 : dice_.below(100);
+  if (roll >= 10) {
+    if (process.pid != 0) kill_one(process);
+  } else if (process.state == State::kBound) {
+    roll < 4 ? take_away(process) : shake_gate(process);
+  }
+}
+
+// ---- judging ------------------------------------------------------------------------------------
+
+// Nothing of who is gone may be left in its descriptor; with `sets`, nothing for it either.
+void Harness::expect_idle(int actor, const char* when, bool sets) {
+  const Descriptor& d = region_.at(slot(actor));
+  const bool idle = dvk::load_tx(d).phase == TxPhase::kIdle &&
+                    dvk::load_rx(d).phase == RxPhase::kIdle && d.busy.load() == 0 &&
+                    d.inside.load() == 0 && d.touching[0].load() == 0 &&
+                    d.touching[1].load() == 0 && (d.flags.load() & dvk::kMigrating) == 0;
+  const bool empty = region_.senders(slot(actor)).find(0) == region_.slots() &&
+                     region_.notifies(slot(actor)).find(0) == region_.slots();
+  if (idle && (empty || !sets)) return;
+  show(actor);
+  ledger_.complain("something is left of actor " + std::to_string(actor) + " " + when);
+}
+
+void Harness::count_remains(const Process& process) {
+  for (int actor : process.actors) {
+    const Descriptor& d = region_.at(slot(actor));
+    if (dvk::load_kind(d) == Kind::kFree) continue;
+    const TxPhase tx = dvk::load_tx(d).phase;
+    const RxPhase rx = dvk::load_rx(d).phase;
+    remains_.in_call += d.busy.load() != 0 ? 1 : 0;
+    remains_.posted += tx == TxPhase::kPosted ? 1 : 0;
+    remains_.taken += tx == TxPhase::kTaken ? 1 : 0;
+    remains_.done += tx == TxPhase::kDone || tx == TxPhase::kCancel ? 1 : 0;
+    remains_.waiting += rx == RxPhase::kWaiting || rx == RxPhase::kParked ? 1 : 0;
+    remains_.full += rx == RxPhase::kFull ? 1 : 0;
+    remains_.filling += rx == RxPhase::kFilling ? 1 : 0;
+    remains_.touching += d.touching[0].load() != 0 ? 1 : 0;
+    for (int peer = 0; peer < kActors; ++peer) {
+      const dvk::RxWord word = dvk::load_rx(region_.at(slot(peer)));
+      const bool by_dead = word.phase == RxPhase::kFilling && word.filler == slot(actor);
+      remains_.filled_by_dead += by_dead ? 1 : 0;
+    }
+  }
+}
+
+void Harness::show(int actor) const {
+  const Descriptor& d = region_.at(slot(actor));
+  const dvk::TxWord tx = dvk::load_tx(d);
+  const dvk::RxWord rx = dvk::load_rx(d);
+  const Actor& a = ledger_.actors[actor];
+  const char* calls[2] = {a.call[0].load(), a.call[1].load()};
+  std::printf(
+      "actor %d, number %d, life %u: kind %u, tx phase %d rc %d number %llx kind %u peer %d, "
+      "rx phase %d mode %d filter %u filler %u, busy %u inside %u touching %u %u flags %u; "
+      "in %s / %s\n",
+      actor, kCast[actor].number, a.life.load(), d.kind.load(), static_cast<int>(tx.phase), tx.rc,
+      static_cast<unsigned long long>(tx.number), d.tx_kind.load(), d.tx_peer.load(),
+      static_cast<int>(rx.phase), static_cast<int>(rx.mode), rx.filter, rx.filler, d.busy.load(),
+      d.inside.load(), d.touching[0].load(), d.touching[1].load(), d.flags.load(),
+      calls[0] != nullptr ? calls[0] : "-", calls[1] != nullptr ? calls[1] : "-");
+}
+
+// Nobody may be in a call beyond its deadline.
+void Harness::watch() {
+  const int64_t now = now_ns();
+  next_watch_ns_ = now + kWatchNs;
+  for (int i = 0; i < kActors; ++i) {
+    for (int depth : {0, 1}) {
+      const int64_t limit = ledger_.actors[i].limit_ns[depth].load();
+      if (limit == 0 || now < limit + kSlackNs) continue;
+      for (int each = 0; each < kActors; ++each) show(each);
+      ledger_.complain("actor " + std::to_string(i) + " does not come back from " +
+                       ledger_.actors[i].call[depth].load());
+    }
+  }
+}
+
+// ---- the end ------------------------------------------------------------------------------------
+
+// Until every actor's life has given this sign.
+bool Harness::await(Phase phase, std::atomic<uint32_t> Actor::*sign, const char* what) {
+  ledger_.phase.store(phase);
+  const int64_t end = now_ns() + kSlackNs;
+  for (bool all = false; !all && !failed();) {
+    look_after();
+    all = true;
+    for (const Actor& actor : ledger_.actors) {
+      const bool there = actor.life.load() != kNobody && (actor.*sign).load() == actor.life.load();
+      if (!there && phase == Phase::kDrain) dvk_wakeup(0, actor.endpoint.load());
+      all &= there;
+    }
+    if (!all && now_ns() > end) {
+      for (int each = 0; each < kActors; ++each) show(each);
+      ledger_.complain(what);
+    }
+    ::usleep(200);
+  }
+  return !failed();
+}
+
+// Everybody lives on until nothing is under way, hears everybody once more, and goes.
+bool Harness::finish() {
+  if (!await(Phase::kDrain, &Actor::quiet, "somebody does not come to an end")) return false;
+  if (!await(Phase::kExchange, &Actor::heard, "somebody did not hear everybody")) return false;
+  ledger_.phase.store(Phase::kExit);
+  const int64_t end = now_ns() + kSlackNs;
+  for (Process& process : processes_) {
+    int status = 0;
+    pid_t gone = 0;
+    while ((gone = ::waitpid(process.pid, &status, WNOHANG)) == 0 && now_ns() < end) ::usleep(100);
+    if (gone == 0) {
+      ledger_.complain("somebody does not go");
+      return false;
+    }
+    if (status != 0) ledger_.complain("a worker ended with status " + std::to_string(status));
+    process.pid = 0;
+    for (size_t i = 0; i < process.actors.size(); ++i) {
+      ledger_.life(process.lives[i]).end.store(End::kOrderly);
+    }
+  }
+  answer_doorbell();
+  for (int actor = 0; actor < kActors; ++actor) expect_idle(actor, "at the end", true);
+  if (region_.outbound().find(0) != region_.slots()) ledger_.complain("a doorbell is left");
+  const uint32_t first = lives_ > kLives / 2 ? lives_ - kLives / 2 + 1 : 1;
+  for (uint32_t life = first; life <= lives_; ++life) ledger_.judge(life);
+  const uint64_t violent = kills_ + taken_away_;
+  if (ledger_.totals.unsettled.load() > violent) ledger_.complain("more lost than there were dead");
+  return !failed();
+}
+
+void Harness::print_totals(double seconds) const {
+  const Totals& t = ledger_.totals;
+  const auto n = [](const std::atomic<uint64_t>& count) {
+    return static_cast<unsigned long long>(count.load());
+  };
+  const auto u = [](uint64_t count) { return static_cast<unsigned long long>(count); };
+  std::printf(
+      "%llu kills (%llu between two stores), %llu ends by themselves, %llu unbound alive, %llu "
+      "gates in %.1f s\n",
+      u(kills_), u(aimed_), u(exits_), u(taken_away_), u(gates_), seconds);
+  std::printf(
+      "%llu calls: %llu messages taken, %llu sent, %llu refused or timed out, "
+      "%llu answered requests, %llu replies, %llu notifications (%llu received), "
+      "%llu copies, %llu wake-ups\n",
+      n(t.calls), n(t.received), n(t.sent), n(t.failed), n(t.requests), n(t.replies), n(t.notified),
+      n(t.notices), n(t.copies), n(t.wakeups));
+  std::printf("%llu signals: %llu calls in handlers went through, %llu met a busy endpoint\n",
+              n(t.signals), n(t.done_in_handler), n(t.busy_in_handler));
+  std::printf(
+      "killed while in a call %llu, waiting %llu, message just come %llu, being filled %llu, "
+      "filling another %llu, posted %llu, taken %llu, done %llu, touching %llu; "
+      "%llu messages died with their receiver\n",
+      u(remains_.in_call), u(remains_.waiting), u(remains_.full), u(remains_.filling),
+      u(remains_.filled_by_dead), u(remains_.posted), u(remains_.taken), u(remains_.done),
+      u(remains_.touching), n(t.lost));
+}
+
+bool Harness::run() {
+  const int64_t begin = now_ns();
+  int64_t next_event = begin;
+  int64_t next_progress = begin + 5'000 * kMs;
+  while (kills_ < options_.kills && !failed()) {
+    const int64_t now = now_ns();
+    if (options_.seconds != 0 && now > begin + options_.seconds * 1'000 * kMs) break;
+    look_after();
+    if (now >= next_event) {
+      disturb();
+      next_event = now_ns() + dice_.below(1'200) * 1'000;
+    } else {
+      ::usleep(50);
+    }
+    if (options_.progress && now >= next_progress) {
+      std::printf("%llu kills\n", static_cast<unsigned long long>(kills_));
+      std::fflush(stdout);
+      next_progress = now + 5'000 * kMs;
+    }
+  }
+  const bool good = !failed() && finish();
+  print_totals(static_cast<double>(now_ns() - begin) / 1e9);
+  if (!good) std::printf("FAILED (%d times): %s\n", ledger_.errors.load(), ledger_.error);
+  return good;
+}
+
+}  // namespace dvs::torture
