@@ -198,7 +198,7 @@ int run_init(const Options& options) {
     write_line(1, line.empty() ? error_line(died) : line);
     return 1;
   }
-  write_line(1, Json{{"pid", child}}.dump());
+  write_line(1, to_text(Json{{"pid", child}}));
   return ::write(control[0], "k", 1) == 1 ? 0 : 1;
 }
 

@@ -106,7 +106,7 @@ Error exec_program(Program& program) {
   }
   if (::dup3(control, kControlFd, O_CLOEXEC) < 0 && errno != EINVAL) ::_exit(127);
   ::close_range(kControlFd + 1, ~0U, 0);
-  write_line(kControlFd, Json{{"dc_pid", ::getpid()}}.dump());
+  write_line(kControlFd, to_text(Json{{"dc_pid", ::getpid()}}));
   char word = 0;
   if (::read(kControlFd, &word, 1) != 1 || word != kGo) ::_exit(127);
   write_line(kControlFd, error_line(exec_program(program)));

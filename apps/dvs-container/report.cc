@@ -6,7 +6,7 @@ namespace dvs::helper {
 
 std::string error_line(const Error& error) {
   // Messages quote paths, which may hold any bytes.
-  return Json{{"error", error_to_json(error)}}.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return to_text(Json{{"error", error_to_json(error)}});
 }
 
 void write_line(int fd, const std::string& line) {

@@ -141,7 +141,7 @@ Status run(const Options& options) {
   control.program.reset();
   DVS_ASSIGN(const Process process, await_process(control.helper));
   write_line(STDOUT_FILENO,
-             Json{{"host_pid", process.host_pid}, {"dc_pid", process.dc_pid}}.dump());
+             to_text(Json{{"host_pid", process.host_pid}, {"dc_pid", process.dc_pid}}));
   auto started = start_on_word(control.helper);
   if (!started) {
     ::syscall(SYS_pidfd_send_signal, process.fd.get(), SIGKILL, nullptr, 0);
@@ -155,7 +155,8 @@ Status run(const Options& options) {
 int run_program(const Options& options) {
   ::signal(SIGPIPE, SIG_IGN);
   auto started = run(options);
-  write_line(STDOUT_FILENO, started ? Json{{"started", true}}.dump() : error_line(started.error()));
+  write_line(STDOUT_FILENO,
+             started ? to_text(Json{{"started", true}}) : error_line(started.error()));
   return started ? 0 : 1;
 }
 

@@ -15,7 +15,7 @@ std::string text_of(const Json& value) {
     return text.empty() ? "-" : text;
   }
   if (value.is_number_float()) return fmt::format("{:.1f}", value.get<double>());
-  if (value.is_number() || value.is_boolean()) return value.dump();
+  if (value.is_number() || value.is_boolean()) return to_text(value);
   if (!value.is_array() || value.empty()) return "-";
   std::string list;
   for (const auto& item : value) list += (list.empty() ? "" : ",") + text_of(item);
@@ -40,7 +40,7 @@ void print_row(const std::vector<std::string>& cells, const std::vector<size_t>&
 }  // namespace
 
 void print_json(const Json& json) {
-  std::printf("%s\n", json.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+  std::printf("%s\n", to_text(json).c_str());
   std::fflush(stdout);
 }
 

@@ -40,8 +40,7 @@ Result<UniqueFd> connect_to(const HttpCall& call) {
 // An error in the middle is left for the reading side to report: the server may have answered
 // before it read everything.
 void send_request(int fd, const HttpCall& call) {
-  const std::string body =
-      call.body.is_null() ? "" : call.body.dump(-1, ' ', false, Json::error_handler_t::replace);
+  const std::string body = call.body.is_null() ? "" : to_text(call.body);
   const std::string text = call.method + " " + call.target +
                            " HTTP/1.1\r\nHost: dvsd\r\nContent-Type: application/json\r\n"
                            "Content-Length: " +

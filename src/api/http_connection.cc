@@ -49,9 +49,7 @@ int status_of(Code code) {
 }
 
 // JSON text of one line. What an application wrote may not be UTF-8: such bytes are replaced.
-std::string to_line(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-}
+std::string to_line(const Json& json) { return to_text(json) + "\n"; }
 
 std::string header(int status, const std::string& more) {
   const auto reason = http::obsolete_reason(http::int_to_status(static_cast<unsigned>(status)));

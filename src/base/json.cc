@@ -61,6 +61,10 @@ struct Getter<std::vector<E>> {
 
 }  // namespace
 
+std::string to_text(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 Result<Json> parse_json(std::string_view text) {
   Json json = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) return Error(Code::kCorrupt, "not valid JSON");

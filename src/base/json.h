@@ -13,6 +13,10 @@ using Json = nlohmann::json;
 
 Result<Json> parse_json(std::string_view text);
 
+// The JSON as text, on one line. Bytes that are no UTF-8 (a program's name, an error's text) are
+// replaced: Json::dump() would throw.
+std::string to_text(const Json& json);
+
 // The member `key` of object `object` as T (bool, integers with range check, double, string,
 // Json, std::vector of those); kInvalid naming the key when it is missing or of another type.
 template <typename T>

@@ -134,7 +134,8 @@ Error decode_error(const Json& answer) {
   const auto code = streamed ? json_get<int>(error, "grpc_code") : json_get<int>(answer, "code");
   const auto text =
       streamed ? json_get<std::string>(error, "message") : json_get<std::string>(answer, "error");
-  return Error(code_of_grpc(code.ok() ? *code : 2), "etcd: " + (text.ok() ? *text : error.dump()));
+  return Error(code_of_grpc(code.ok() ? *code : 2),
+               "etcd: " + (text.ok() ? *text : to_text(error)));
 }
 
 // The object in {"result": object} of a stream.
@@ -181,23 +182,23 @@ std::string encode_txn(const std::vector<Compare>& compares, const std::vector<C
   Json json = {{"compare", Json::array()}, {"success", Json::array()}};
   for (const Compare& compare : compares) json["compare"].push_back(encode_compare(compare));
   for (const Change& change : changes) json["success"].push_back(encode_change(change));
-  return json.dump();
+  return to_text(json);
 }
 
-std::string encode_range(const std::string& prefix) { return encode_prefix(prefix).dump(); }
+std::string encode_range(const std::string& prefix) { return to_text(encode_prefix(prefix)); }
 
 std::string encode_lease_grant(std::chrono::seconds ttl) {
-  return Json({{"TTL", std::to_string(ttl.count())}}).dump();
+  return to_text(Json({{"TTL", std::to_string(ttl.count())}}));
 }
 
-std::string encode_lease(int64_t lease) { return Json({{"ID", std::to_string(lease)}}).dump(); }
+std::string encode_lease(int64_t lease) { return to_text(Json({{"ID", std::to_string(lease)}})); }
 
 std::string encode_watch(const std::string& prefix, int64_t first_revision) {
   // Without "fragment" etcd never splits a revision's events over two answers.
   Json create = encode_prefix(prefix);
   create["start_revision"] = std::to_string(first_revision);
   create["progress_notify"] = true;
-  return Json({{"create_request", std::move(create)}}).dump();
+  return to_text(Json({{"create_request", std::move(create)}}));
 }
 
 Result<Json> parse_answer(unsigned http_status, std::string_view body) {

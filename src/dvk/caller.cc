@@ -239,12 +239,14 @@ int Caller::await_answer(uint64_t number, uint32_t peer, message& m, Deadline de
     int rc = OK;
     if (phase == RxPhase::kFull) {
       kind = take_rx(m);
+      await_copies();
       me_.tx.store(TxWord{TxPhase::kIdle, 0, number}.pack());
       return OK;
     }
-    if (is_done(number, rc) && close_rx()) return settle(number);
+    if (is_done(number, rc) && close_rx()) return await_copies(), settle(number);
     if (!still_bound()) return EDVSSHUTDOWN;
     if (sleep_on(me_.event, prepared, deadline) == Woken::kOver && close_rx()) {
+      await_copies();
       return cancel(number, peer);
     }
   }
@@ -388,7 +390,9 @@ int Caller::receive(int src, message& m, Deadline deadline, RxMode mode) {
       woken = rest_on(me_.event, prepared, deadline);
     }
     if (!still_bound()) return EDVSSHUTDOWN;
-    if (!close_rx_or_take(m)) return OK;
+    const bool taken = !close_rx_or_take(m);
+    await_copies();
+    if (taken) return OK;
     if (woken == Woken::kOver) {
       if (look(mode, filter, m)) return OK;
       return over(deadline);

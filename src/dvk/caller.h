@@ -74,8 +74,10 @@ class Caller {
   bool look_at_notifications(uint32_t filter, message& m);
   bool look_at_senders(uint32_t filter, message& m);
 
+  void await_copies();
   bool touch(uint32_t first, uint32_t second);
   void untouch();
+  int claim(const Party& source, const Party& target) const;
   int party_of(int endpoint, Party& party) const;
   int copy_here(const Party& source, const Party& target, size_t bytes);
   int vcopy_elsewhere(const Party& source, const Party& target, size_t bytes, Deadline deadline);

@@ -11,6 +11,8 @@
 namespace dvs::dvk {
 namespace {
 
+constexpr int64_t kCopyLimitMs = 5000;
+
 int copy_error(int err) {
   switch (err) {
     case ESRCH:
@@ -95,15 +97,31 @@ int Caller::copy_here(const Party& source, const Party& target, size_t bytes) {
   return OK;
 }
 
-namespace {
-
-// A party other than the requester must be waiting, so that its memory is at rest.
-bool is_at_rest(const Descriptor& d) {
-  const RxPhase phase = load_rx(d).phase;
-  return phase == RxPhase::kWaiting || phase == RxPhase::kParked || phase == RxPhase::kFilling;
+// When a wait is over: whoever began a copy from or to this process's memory before that is
+// awaited, so that nobody touches it when the call has returned. (A copier that dies is buried by
+// dvsd; the limit is for when that is dead as well.)
+void Caller::await_copies() {
+  if (me_.touched.load() == 0) return;
+  me_.touched.store(0);
+  const Deadline limit = Deadline::after_ms(kCopyLimitMs);
+  for (uint32_t slot = 0; slot < region_.slots(); ++slot) {
+    const Descriptor& d = region_.at(slot);
+    while (slot != slot_ &&
+           (d.touching[0].load() == slot_ + 1 || d.touching[1].load() == slot_ + 1)) {
+      const uint32_t prepared = event_prepare(me_.event);
+      sleep_on(me_.event, prepared, Deadline::earlier(limit, Deadline::after_ms(1)));
+      if (limit.passed()) return;
+    }
+  }
 }
 
-}  // namespace
+// Of memory other than its own. REQUIRES: touch() of both.
+int Caller::claim(const Party& source, const Party& target) const {
+  for (const Party& party : {source, target}) {
+    if (party.slot != slot_ && !claim_memory(region_.at(party.slot))) return EDVSPROCSTS;
+  }
+  return OK;
+}
 
 int Caller::vcopy(int src, const void* from, int dst, void* to, size_t bytes, Deadline deadline) {
   Party source;
@@ -119,10 +137,7 @@ int Caller::vcopy(int src, const void* from, int dst, void* to, size_t bytes, De
     const uint32_t prepared = event_prepare(region_.at(target.slot).event);
     const uint32_t prepared_source = event_prepare(region_.at(source.slot).event);
     if (touch(source.slot, target.slot)) {
-      int rc = OK;
-      for (const Party& party : {source, target}) {
-        if (party.slot != slot_ && !is_at_rest(region_.at(party.slot))) rc = EDVSPROCSTS;
-      }
+      int rc = claim(source, target);
       if (rc == OK) rc = copy_here(source, target, bytes);
       untouch();
       if (rc == OK) me_.local_copied.fetch_add(1, std::memory_order_relaxed);

@@ -218,6 +218,8 @@ struct alignas(64) Descriptor {
   // last (slot + 1).
   Atomic<uint32_t> cpu;
   Atomic<uint32_t> partner;
+  // Somebody may have begun to copy from or to the owner's memory while it waits: see `touching`.
+  Atomic<uint32_t> touched;
 
   // Receiving.
   alignas(64) Atomic<uint64_t> rx;  // RxWord

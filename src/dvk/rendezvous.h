@@ -41,6 +41,16 @@ inline bool is_elsewhere(Kind kind) { return kind == Kind::kRemote || kind == Ki
 // What only a client that waits for it takes.
 inline bool is_answer(OpKind kind) { return kind == OpKind::kReply || kind == OpKind::kRelay; }
 
+// A party of a vcopy other than the requester must be waiting, so that its memory is at rest. This
+// says that somebody copies, and then looks; who ends its wait looks for that afterwards
+// (Caller::await_copies): so no copy goes on when a call has returned. REQUIRES: the copier has
+// named the party in its `touching`.
+inline bool claim_memory(Descriptor& party) {
+  party.touched.store(1);
+  const RxPhase phase = load_rx(party).phase;
+  return phase == RxPhase::kWaiting || phase == RxPhase::kParked || phase == RxPhase::kFilling;
+}
+
 // Push: hands `m` from slot `source` to the process (or mirror) in slot `target` if it waits for
 // exactly that. For a sendrec, marks the source's operation `number` as taken before the target
 // can see the message. False: it does not wait; nothing happened.

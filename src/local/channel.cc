@@ -38,7 +38,7 @@ const sockaddr* generic(const sockaddr_un& address) {
 
 Status Channel::send(const Json& value) {
   // Parts of logs travel here: bytes that are no UTF-8 are replaced.
-  const std::string line = value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  const std::string line = to_text(value) + "\n";
   size_t sent = 0;
   while (sent < line.size()) {
     const ssize_t n = ::send(fd_.get(), line.data() + sent, line.size() - sent, MSG_NOSIGNAL);

@@ -88,7 +88,7 @@ void Coordinator::start(const RunningPtr& running) {
         Compare::exists_at(keys_.endpoint(record.dc, record.slots[i]), running->slot_revisions[i]));
   }
   std::vector<Change> changes = {Change::put(lock, record.id),
-                                 Change::put(keys_.migration(record.id), to_json(record).dump())};
+                                 Change::put(keys_.migration(record.id), to_text(to_json(record)))};
   store_.txn(std::move(compares), std::move(changes), [this, running](Result<TxnResult> result) {
     if (result.ok() && !result->applied) {
       running_.erase(running->record.id);
@@ -126,7 +126,7 @@ void Coordinator::give_up(const RunningPtr& running) {
   record.ended_ns = realtime_ns();
   const std::string key = keys_.migration(record.id);
   store_.txn({Compare::exists_at(key, running->revision)},
-             {Change::put(key, to_json(record).dump()),
+             {Change::put(key, to_text(to_json(record))),
               Change::remove(keys_.lock(record.dc, record.task))},
              [this, running](Result<TxnResult>) {
                arm(running, std::chrono::milliseconds(300), [this, running] { give_up(running); });
@@ -196,7 +196,7 @@ void Coordinator::finish(const RunningPtr& running) {
     }
   }
   store_.txn({Compare::exists_at(keys_.migration(record.id), running->revision)},
-             {Change::put(keys_.migration(record.id), to_json(record).dump())},
+             {Change::put(keys_.migration(record.id), to_text(to_json(record)))},
              [](Result<TxnResult>) {});
   running->done(record);
 }

@@ -26,7 +26,7 @@ std::string begin_body(wire::Writer& out, uint8_t part, const std::string& id) {
 std::string json_body(uint8_t part, const std::string& id, const Json& json) {
   wire::Writer out;
   begin_body(out, part, id);
-  out.put_string(json.dump());
+  out.put_string(to_text(json));
   return out.take();
 }
 

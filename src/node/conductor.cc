@@ -173,7 +173,7 @@ void Conductor::open_part(const DcRecord& record) {
 void Conductor::publish_part(const std::string& dc, const PartRecord& record) {
   context_.store.txn({},
                      {Change::put(cluster_.keys().part(dc, context_.config.name),
-                                  to_json(record).dump(), context_.lease)},
+                                  to_text(to_json(record)), context_.lease)},
                      [dc](Result<TxnResult> result) {
                        if (!result.ok()) log::error("DC {}: {}", dc, result.error().message());
                      });

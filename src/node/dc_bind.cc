@@ -58,7 +58,7 @@ int DcPart::endpoint_number(uint32_t slot, uint64_t incarnation) const {
 void DcPart::bind_in_directory(EndpointRecord record, Done<int> done) {
   const std::string key = context_.keys().endpoint(record_.name, record.slot);
   context_.store.txn(
-      {Compare::absent(key)}, {Change::put(key, to_json(record).dump(), context_.lease)},
+      {Compare::absent(key)}, {Change::put(key, to_text(to_json(record)), context_.lease)},
       [self = shared_from_this(), record, done](Result<TxnResult> result) {
         if (!result.ok()) return done(result.error().context("cannot bind the endpoint"));
         if (!result->applied) {

@@ -85,7 +85,7 @@ void DcPart::start_manually(uint32_t slot, Done<int> done) {
   const std::string lock = context_.keys().lock(record_.name, record.task);
   context_.store.txn({Compare::absent(lock)},
                      {Change::put(lock, record.id),
-                      Change::put(context_.keys().migration(record.id), to_json(record).dump())},
+                      Change::put(context_.keys().migration(record.id), to_text(to_json(record)))},
                      [self = shared_from_this(), id = record.id, done](Result<TxnResult> result) {
                        if (!result.ok()) return done(result.error());
                        if (!result->applied) return done(EDVSMIGRATE);
@@ -98,7 +98,7 @@ void DcPart::end_manually(MigrationRecord record, int64_t revision, MigrationSta
   record.state = outcome;
   record.ended_ns = realtime_ns();
   const std::string key = context_.keys().migration(record.id);
-  changes.push_back(Change::put(key, to_json(record).dump()));
+  changes.push_back(Change::put(key, to_text(to_json(record))));
   changes.push_back(Change::remove(context_.keys().lock(record_.name, record.task)));
   context_.store.txn({Compare::exists_at(key, revision)}, std::move(changes),
                      [done](Result<TxnResult> result) {
@@ -132,7 +132,7 @@ void DcPart::commit_known(uint32_t slot, int pid, Done<int> done) {
   MigrationRecord record = active->record;
   record.target = context_.config.name;
   end_manually(record, active->revision, MigrationState::kCommitted,
-               {Change::put(context_.keys().endpoint(record_.name, slot), to_json(moved).dump(),
+               {Change::put(context_.keys().endpoint(record_.name, slot), to_text(to_json(moved)),
                             context_.lease)},
                std::move(done));
 }

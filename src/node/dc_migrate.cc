@@ -208,7 +208,7 @@ std::vector<Change> DcPart::commit_changes(const MigrationRecord& record) const 
     moved.node = context_.id;
     moved.epoch = epoch;
     changes.push_back(Change::put(context_.keys().endpoint(record_.name, slot),
-                                  to_json(moved).dump(), context_.lease));
+                                  to_text(to_json(moved)), context_.lease));
   }
   return changes;
 }
@@ -238,7 +238,7 @@ void DcPart::propose(const MigrationRecord& record, MigrationState outcome,
     }
     changes = commit_changes(record);
   }
-  changes.push_back(Change::put(key, to_json(decided).dump()));
+  changes.push_back(Change::put(key, to_text(to_json(decided))));
   changes.push_back(Change::remove(context_.keys().lock(record_.name, record.task)));
   context_.store.txn(
       std::move(compares), std::move(changes),
@@ -311,7 +311,7 @@ Result<std::vector<Piece>> DcPart::collect(const MigrationRecord& record) {
   }
   pieces.push_back(
       {kCapsulePiece, 0, dvk::encode_capsule(dvk::extract(region_, record.slots)), {}});
-  pieces.push_back({kTaskPiece, 0, to_json(tasks_.at(record.task)).dump(), {}});
+  pieces.push_back({kTaskPiece, 0, to_text(to_json(tasks_.at(record.task))), {}});
   DVS_ASSIGN(std::string log_bytes, read_file(paths::log_file(dir_, record.task)));
   pieces.push_back({kLogPiece, 0, std::move(log_bytes), {}});
   return pieces;

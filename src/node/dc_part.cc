@@ -117,14 +117,14 @@ void DcPart::save() const {
   const Json json = {{"id", record_.id},
                      {"init_pid", handle->init_pid},
                      {"init_start_time", handle->init_start_time}};
-  if (Status saved = replace_file(dir_ + "/dc.json", json.dump()); !saved.ok()) {
+  if (Status saved = replace_file(dir_ + "/dc.json", to_text(json)); !saved.ok()) {
     log::error("DC {}: {}", record_.name, saved.error().message());
   }
 }
 
 void DcPart::save_task(const Task& task) const {
   const std::string path = paths::tasks_dir(dir_) + "/" + task.id + ".json";
-  if (Status saved = replace_file(path, to_json(task).dump()); !saved.ok()) {
+  if (Status saved = replace_file(path, to_text(to_json(task))); !saved.ok()) {
     log::error("DC {}: {}", record_.name, saved.error().message());
   }
 }

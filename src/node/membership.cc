@@ -45,7 +45,7 @@ void Conductor::take_identity(Done<bool> done, int attempt) {
   const std::string id_key = cluster_.keys().prefix() + "ids/" + std::to_string(id);
   context_.store.txn(
       {Compare::absent(key), Compare::absent(id_key)},
-      {Change::put(key, Json{{"id", id}}.dump()), Change::put(id_key, context_.config.name)},
+      {Change::put(key, to_text(Json{{"id", id}})), Change::put(id_key, context_.config.name)},
       [this, done, attempt](Result<TxnResult> result) {
         if (!result.ok()) return done(result.error().context("cannot join"));
         if (attempt == kIdentityAttempts) {
@@ -90,7 +90,7 @@ Status Conductor::remember_identity() const {
                      {"cluster", context_.config.cluster},
                      {"id", context_.id},
                      {"lease", context_.lease}};
-  return replace_file(identity_file(context_.config), json.dump());
+  return replace_file(identity_file(context_.config), to_text(json));
 }
 
 void Conductor::announce_node(Done<bool> done) {
@@ -105,7 +105,8 @@ void Conductor::announce_node(Done<bool> done) {
   record.port = links_->port();
   record.incarnation = context_.incarnation;
   context_.store.txn(
-      {}, {Change::put(cluster_.keys().node(record.name), to_json(record).dump(), context_.lease)},
+      {},
+      {Change::put(cluster_.keys().node(record.name), to_text(to_json(record)), context_.lease)},
       [this, done](Result<TxnResult> result) {
         if (!result.ok()) return done(result.error().context("cannot announce"));
         keep_lease();

@@ -16,7 +16,7 @@ void Rpc::call(NodeId node, const std::string& call, Json args, std::chrono::mil
   }
   const uint64_t id = next_id_++;
   const Json request = {{"id", id}, {"call", call}, {"args", std::move(args)}};
-  if (links_ == nullptr || !links_->send(node, wire::FrameType::kControl, request.dump())) {
+  if (links_ == nullptr || !links_->send(node, wire::FrameType::kControl, to_text(request))) {
     boost::asio::post(executor_, [done = std::move(done)] {
       done(Error(Code::kUnavailable, "no link to that node"));
     });
@@ -65,7 +65,7 @@ void Rpc::serve(NodeId peer, const Json& request) {
   Done<Json> reply = [this, peer, id](Result<Json> result) {
     const Json answer = result.ok() ? Json{{"id", id}, {"result", *result}}
                                     : Json{{"id", id}, {"error", error_to_json(result.error())}};
-    if (links_ != nullptr) links_->send(peer, wire::FrameType::kControl, answer.dump());
+    if (links_ != nullptr) links_->send(peer, wire::FrameType::kControl, to_text(answer));
   };
   auto call = json_get<std::string>(request, "call");
   auto found = call.ok() ? handlers_.find(*call) : handlers_.end();

@@ -239,7 +239,7 @@ void Conductor::create_dc(const DcRecord& asked, Done<bool> done) {
   const std::string key = cluster_.keys().dc(record.name);
   const std::string id_key = cluster_.keys().prefix() + "dcids/" + std::to_string(id);
   std::vector<Compare> compares = {Compare::absent(key), Compare::absent(id_key)};
-  std::vector<Change> changes = {Change::put(key, to_json(record).dump()),
+  std::vector<Change> changes = {Change::put(key, to_text(to_json(record))),
                                  Change::put(id_key, record.name)};
   context_.store.txn(
       std::move(compares), std::move(changes), [this, record, done](Result<TxnResult> result) {
@@ -299,7 +299,7 @@ void Conductor::change_dc(const std::string& name,
     if (!changed.ok()) return done(changed.error());
     context_.store.txn(
         {Compare::exists_at(key, current->mod_revision)},
-        {Change::put(key, dvs::to_json(*changed).dump())},
+        {Change::put(key, to_text(dvs::to_json(*changed)))},
         [this, name, nodes = changed->nodes, done](Result<TxnResult> result) {
           if (!result.ok()) return done(result.error());
           if (!result->applied) {
@@ -344,7 +344,7 @@ void Conductor::remove_dc(const std::string& name, bool force, Done<bool> done) 
     ended.reason = "the DC was removed";
     ended.ended_ns = realtime_ns();
     compares.push_back(Compare::exists_at(cluster_.keys().migration(id), entry.revision));
-    changes.push_back(Change::put(cluster_.keys().migration(id), dvs::to_json(ended).dump()));
+    changes.push_back(Change::put(cluster_.keys().migration(id), to_text(dvs::to_json(ended))));
   }
   auto removed = [this, name, done](Result<TxnResult> result) {
     if (!result.ok()) return done(result.error());

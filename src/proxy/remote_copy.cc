@@ -28,11 +28,6 @@ uint32_t window_of(const dvk::Region& region) {
 constexpr int kWait = 1;   // sent, the answer will continue it
 constexpr int kAgain = 2;  // not now: in a few milliseconds
 
-bool is_at_rest(const Descriptor& d) {
-  const RxPhase phase = dvk::load_rx(d).phase;
-  return phase == RxPhase::kWaiting || phase == RxPhase::kParked || phase == RxPhase::kFilling;
-}
-
 }  // namespace
 
 void RemoteOps::drive_copy(uint32_t slot, uint64_t number) {
@@ -102,26 +97,35 @@ void RemoteOps::step_copy(uint32_t slot, Copy& copy) {
 namespace {
 
 // The slot of a party of a copy, and whether a step can act on it now.
-int look_at_party(const dvk::Region& region, uint32_t requester, int endpoint, uint32_t& slot) {
+int look_at_party(const dvk::Region& region, int endpoint, uint32_t& slot) {
   slot = region.slot_of(endpoint);
   if (slot >= region.slots()) return EDVSENDPOINT;
   const Descriptor& party = region.at(slot);
-  if (dvk::load_kind(party) == Kind::kFree) return EDVSDSTDIED;
-  if (dvk::is_migrating(party)) return kAgain;
-  const bool here = dvk::runs_here(dvk::load_kind(party));
-  if (here && slot != requester && !is_at_rest(party)) return EDVSPROCSTS;
-  return OK;
+  if (dvk::is_gone(dvk::load_kind(party))) return EDVSDSTDIED;
+  return dvk::is_migrating(party) ? kAgain : OK;
 }
 
 }  // namespace
 
+// Moves one window from or to the memory of a party here, on behalf of the requester.
+template <typename Transfer>
+int RemoteOps::with_memory(uint32_t requester, uint32_t party, Transfer transfer) {
+  auto& touching = region_.at(requester).touching[0];
+  touching.store(party + 1);
+  const bool free = party == requester || dvk::claim_memory(region_.at(party));
+  const int rc = free ? transfer() : EDVSPROCSTS;
+  touching.store(0);
+  return rc;
+}
+
 int RemoteOps::step_read(uint32_t slot, Copy& copy, uint32_t bytes) {
   uint32_t source = 0;
-  if (int rc = look_at_party(region_, slot, copy.source, source); rc != OK) return rc;
+  if (int rc = look_at_party(region_, copy.source, source); rc != OK) return rc;
   const uint64_t address = copy.source_address + copy.offset;
   if (dvk::runs_here(dvk::load_kind(region_.at(source)))) {
     copy.window.resize(bytes);
-    return env_.read_memory(source, address, copy.window.data(), bytes);
+    return with_memory(
+        slot, source, [&] { return env_.read_memory(source, address, copy.window.data(), bytes); });
   }
   Operation read = operation_of(slot, OperationType::kCopyRead, copy.number);
   read.peer = copy.source;
@@ -136,10 +140,12 @@ int RemoteOps::step_read(uint32_t slot, Copy& copy, uint32_t bytes) {
 
 int RemoteOps::step_write(uint32_t slot, Copy& copy) {
   uint32_t target = 0;
-  if (int rc = look_at_party(region_, slot, copy.target, target); rc != OK) return rc;
+  if (int rc = look_at_party(region_, copy.target, target); rc != OK) return rc;
   const uint64_t address = copy.target_address + copy.offset;
   if (dvk::runs_here(dvk::load_kind(region_.at(target)))) {
-    return env_.write_memory(target, address, copy.window.data(), copy.window.size());
+    return with_memory(slot, target, [&] {
+      return env_.write_memory(target, address, copy.window.data(), copy.window.size());
+    });
   }
   Operation write = operation_of(slot, OperationType::kCopyWrite, copy.number);
   write.peer = copy.target;
@@ -202,13 +208,13 @@ void RemoteOps::on_copy_result(const Operation& operation) {
 int RemoteOps::party_here(const Operation& operation, uint32_t& slot) {
   const Descriptor& requester = region_.at(operation.slot);
   if (requester.incarnation.load() < operation.incarnation) return kAgain;
-  const bool gone = dvk::load_kind(requester) == Kind::kFree;
+  const bool gone = dvk::is_gone(dvk::load_kind(requester));
   if (gone || requester.incarnation.load() > operation.incarnation) return kWait;
   CopyHome& home = copy_homes_[operation.slot];
   if (home.incarnation != operation.incarnation) home = {operation.incarnation, 0};
   home.epoch = std::max({home.epoch, operation.home_epoch, requester.epoch.load()});
   if (operation.home_epoch < home.epoch) return kWait;
-  if (int rc = look_at_party(region_, operation.slot, operation.peer, slot); rc != OK) return rc;
+  if (int rc = look_at_party(region_, operation.peer, slot); rc != OK) return rc;
   const Descriptor& party = region_.at(slot);
   const bool here = dvk::runs_here(dvk::load_kind(party));
   return here && party.epoch.load() == operation.epoch ? OK : kAgain;
@@ -229,7 +235,9 @@ void RemoteOps::on_copy_read(NodeId from, const Operation& operation) {
   data.offset = operation.offset;
   if (rc == OK) {
     data.data.resize(std::min(operation.length, kMaxWindow));
-    rc = env_.read_memory(slot, operation.address, data.data.data(), data.data.size());
+    rc = with_memory(operation.slot, slot, [&] {
+      return env_.read_memory(slot, operation.address, data.data.data(), data.data.size());
+    });
   }
   if (rc != OK) data.data.clear();
   data.rc = rc;
@@ -242,7 +250,10 @@ void RemoteOps::on_copy_write(NodeId from, const Operation& operation) {
   if (rc == kWait) return;
   if (rc == kAgain) return answer(from, operation, OperationType::kRetry);
   if (rc == OK) {
-    rc = env_.write_memory(slot, operation.address, operation.data.data(), operation.data.size());
+    rc = with_memory(operation.slot, slot, [&] {
+      return env_.write_memory(slot, operation.address, operation.data.data(),
+                               operation.data.size());
+    });
   }
   answer(from, operation, OperationType::kCopyAck, rc);
 }

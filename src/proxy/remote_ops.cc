@@ -68,6 +68,10 @@ void RemoteOps::repair(uint32_t slot) {
     dvk::swap_rx(d, rx, rx.with(RxPhase::kWaiting));
   }
   const TxWord tx = dvk::load_tx(d);
+  const bool carries = dvk::is_outstanding(tx) && dvk::load_tx_kind(d) == OpKind::kVcopy;
+  if (carries || dvk::is_elsewhere(dvk::load_kind(d))) {
+    for (auto& touched : d.touching) touched.store(0);  // it was copying a window
+  }
   const uint32_t peer = region_.slot_of(d.tx_peer.load());
   if (peer >= region_.slots() || !dvk::is_outstanding(tx)) return;
   if (tx.phase == TxPhase::kTaken) dvk::record_notification(region_, slot, peer);

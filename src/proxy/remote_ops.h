@@ -108,6 +108,8 @@ class RemoteOps {
   void cancel_copy(uint32_t slot, uint64_t number);
   void step_copy(uint32_t slot, Copy& copy);
   void await_copy(Copy& copy, uint32_t party, wire::Operation& step);
+  template <typename Transfer>
+  int with_memory(uint32_t requester, uint32_t party, Transfer transfer);
   int step_read(uint32_t slot, Copy& copy, uint32_t bytes);
   int step_write(uint32_t slot, Copy& copy);
   void on_copy_read(NodeId from, const wire::Operation& operation);

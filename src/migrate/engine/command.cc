@@ -42,7 +42,7 @@ Status CriuCommand::launch(std::vector<std::string> argv, const Json& job) {
   }
   words_.assign(ends[0]);
   const UniqueFd theirs(ends[1]);
-  if (!say(job.dump())) return errno_error("cannot tell criu its work");
+  if (!say(to_text(job))) return errno_error("cannot tell criu its work");
 
   ChildOptions options;
   options.argv = std::move(argv);
