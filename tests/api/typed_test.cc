@@ -273,20 +273,14 @@ TEST(Serve, GoesOnWhenAClientTimedOut) {
 
 // What a server of several threads is: each has its endpoint and serves it.
 TEST(Serve, ByThreadsWithAnEndpointEach) {
-  OneNode& node = OneNode::instance();
-  const pid_t server = node.start([] {
-    std::array<int, 4> status;
-    std::array<std::thread, 4> threads;
-    for (int i = 0; i < 4; ++i) {
-      threads[static_cast<size_t>(i)] = std::thread([i, &status] {
-        auto self = dvk::Endpoint::create_for_thread(20 + i);
-        const auto stop = [](const Stop&, Caller caller) { caller.stop(); };
-        status[static_cast<size_t>(i)] = self && self->serve(divide, stop) ? 0 : 1;
-      });
-    }
-    for (std::thread& thread : threads) thread.join();
-    return std::accumulate(status.begin(), status.end(), 0);
-  });
+  std::array<std::thread, 4> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads[static_cast<size_t>(i)] = std::thread([i] {
+      auto self = dvk::Endpoint::create_for_thread(20 + i);
+      ASSERT_TRUE(self) << self.error_name();
+      EXPECT_TRUE(self->serve(divide, [](const Stop&, Caller caller) { caller.stop(); }));
+    });
+  }
   auto self = dvk::Endpoint::create(kClient);
   ASSERT_TRUE(self) << self.error_name();
   for (int i = 0; i < 4; ++i) ASSERT_GE(dvk_wait4bindep_T(20 + i, 10'000), 0);
@@ -294,7 +288,7 @@ TEST(Serve, ByThreadsWithAnEndpointEach) {
     EXPECT_EQ(self->call(20 + n % 4, Divide{n, 1}, 5s)->value, n);
   }
   for (int i = 0; i < 4; ++i) EXPECT_TRUE(self->call(20 + i, Stop{}, 5s));
-  EXPECT_EQ(node.finish(server), 0);
+  for (std::thread& thread : threads) thread.join();
 }
 
 // tests/api/no_exceptions.cc: both sides of this, compiled with -fno-exceptions -fno-rtti. Its exit
