@@ -36,9 +36,9 @@ int with_caller(int call, Uses uses, Work work) {
   if (region == nullptr) return EDVSDVSINIT;
   const uint32_t slot = my_slot(*region);
   if (slot == region->slots()) return EDVSNOTBIND;
-  if (!may_call(region->at(slot), call)) return EDVSBADCALL;
   Caller caller(*region, slot, static_cast<uint32_t>(my_tid()));
   if (caller.status() != OK) return caller.status();
+  if (!may_call(region->at(slot), call)) return EDVSBADCALL;
   if (caller.nested() && uses == Uses::kReceives) return EDVSBUSY;
   return work(caller);
 }

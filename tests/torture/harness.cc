@@ -105,10 +105,14 @@ void Harness::bind_actor(int actor, uint32_t life, pid_t pid, pid_t tid) {
   identity.endpoint = ledger_.life(life).endpoint.load();
   identity.incarnation = life;
   identity.epoch = 1;
-  identity.kind = Kind::kLocal;
   identity.pid = pid;
   identity.tid = tid;
   identity.name = "torture";
+  // A user endpoint, too, makes every call: from its first one, since a backup makes none.
+  identity.kind = Kind::kBackup;
+  dvk::bind(region_, slot(actor), identity);
+  dvk::set_permissions(region_.at(slot(actor)), dvk::Permissions{});
+  identity.kind = Kind::kLocal;
   dvk::bind(region_, slot(actor), identity);
   ops_.on_place_changed(slot(actor));
   ledger_.actors[actor].endpoint.store(identity.endpoint);

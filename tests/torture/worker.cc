@@ -457,7 +457,7 @@ void Worker::wake(Depth depth) {
   const Target target = pick(depth, false);
   const int rc =
       timed(depth, "wakeup", 0, false, [&] { return dvk_wakeup(kDcid, target.endpoint); });
-  expect(depth, "wakeup", rc, {EDVSDSTDIED, EDVSENDPOINT, EDVSMIGRATE});
+  expect(depth, "wakeup", rc, {EDVSDSTDIED, EDVSENDPOINT, EDVSMIGRATE, EDVSPROCRUN});
   ledger_.totals.wakeups.fetch_add(rc == OK ? 1 : 0, std::memory_order_relaxed);
 }
 
