@@ -167,7 +167,7 @@ int dvk_getdcinfo(int dcid, dc_usr_t* info) {
   info->dc_nr_procs = static_cast<int>(region.slots() - region.tasks());
   info->dc_nr_sysprocs = static_cast<int>(region.sysprocs());
   for (uint32_t node = 0; node < kRegionNodes; ++node) {
-    if (header.nodes[node].state.load() == 0) continue;
+    if (header.nodes[node].state.load() == kNodeUnknown) continue;
     ++info->dc_nr_nodes;
     info->dc_nodes |= node_bit(node);
   }
@@ -185,11 +185,11 @@ int dvk_getnodeinfo(int node, node_usr_t* info) {
   if (node < 0 || node >= static_cast<int>(kRegionNodes)) return EDVSBADNODEID;
   const NodeEntry& entry = header.nodes[node];
   const uint32_t state = entry.state.load();
-  if (state == 0) return EDVSBADNODEID;
+  if (state == kNodeUnknown) return EDVSBADNODEID;
   *info = node_usr_t{};
   info->n_nodeid = info->n_proxies = node;
   info->n_flags = NODE_ATTACHED;
-  if (state == 2) info->n_flags |= NODE_SCONNECTED | NODE_RCONNECTED;
+  if (state == kNodeUp) info->n_flags |= NODE_SCONNECTED | NODE_RCONNECTED;
   info->n_dcs = node_bit(static_cast<uint32_t>(header.dcid));
   info->n_stimestamp = to_timespec(entry.sent_at_ns.load());
   info->n_rtimestamp = to_timespec(entry.received_at_ns.load());

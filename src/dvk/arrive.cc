@@ -127,6 +127,7 @@ void book_debt(const Region& region, const CapsuleDebt& debt) {
   mirror.tx.store(TxWord{TxPhase::kIdle, 0, known.number}.pack());
   mirror.tx_kind.store(debt.tx_kind);
   mirror.tx_peer.store(debt.tx_peer);
+  mirror.notify_value.store(debt.notify_value);
   RxWord rx = load_rx(mirror);
   rx.mode = RxMode::kAnswer;
   rx.filter = static_cast<uint16_t>(region.slot_of(debt.tx_peer));

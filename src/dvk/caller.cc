@@ -268,7 +268,7 @@ int Caller::cancel(uint64_t number, uint32_t peer) {
     int rc = OK;
     if (is_done(number, rc)) return settle(number);
     if (!still_bound()) return EDVSSHUTDOWN;
-    const bool decided_here = !carried && !is_elsewhere(load_kind(region_.at(peer)));
+    const bool decided_here = !carried && !is_decided_elsewhere(region_, peer);
     if (decided_here || over) {
       if (swap_tx(me_, cancelled, TxWord{TxPhase::kIdle, 0, number})) return EDVSTIMEDOUT;
       continue;

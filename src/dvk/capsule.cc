@@ -107,6 +107,7 @@ void put_debt(wire::Writer& out, const CapsuleDebt& debt) {
   out.put(debt.tx.pack());
   out.put(debt.tx_kind);
   out.put(debt.tx_peer);
+  out.put(debt.notify_value);
   out.put(static_cast<uint8_t>(debt.answered ? 1 : 0));
   if (!debt.answered) return;
   out.put(debt.answer_kind);
@@ -120,6 +121,7 @@ CapsuleDebt get_debt(wire::Reader& in) {
   debt.tx = TxWord::unpack(in.get<uint64_t>());
   debt.tx_kind = in.get<uint32_t>();
   debt.tx_peer = in.get<int>();
+  debt.notify_value = in.get<int64_t>();
   debt.answered = in.get<uint8_t>() != 0;
   if (debt.answered) {
     debt.answer_kind = in.get<uint32_t>();

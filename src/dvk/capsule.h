@@ -60,7 +60,8 @@ struct CapsuleDebt {
   TxWord tx;  // kTaken or kDone
   uint32_t tx_kind = 0;
   int tx_peer = 0;
-  bool answered = false;  // the answer is in `answer` and may not have been fetched
+  int64_t notify_value = 0;  // of the creditor's last notification, as of this operation
+  bool answered = false;     // the answer is in `answer` and may not have been fetched
   uint32_t answer_kind = 0;
   message answer{};
 };

@@ -62,8 +62,13 @@ std::optional<CapsuleDebt> extract_debt(const Region& region, const std::vector<
                                         uint32_t source) {
   const Descriptor& d = region.at(source);
   const TxWord tx = load_tx(d);
-  CapsuleDebt debt{source, d.incarnation.load(), tx, d.tx_kind.load(), d.tx_peer.load(), false, 0,
-                   {}};
+  CapsuleDebt debt;
+  debt.source = source;
+  debt.incarnation = d.incarnation.load();
+  debt.tx = tx;
+  debt.tx_kind = d.tx_kind.load();
+  debt.tx_peer = d.tx_peer.load();
+  debt.notify_value = d.notify_value.load();
   const bool taken = tx.phase == TxPhase::kTaken || tx.phase == TxPhase::kDone;
   if (contains(slots, source) || load_kind(d) == Kind::kFree || !taken ||
       !contains(slots, region.slot_of(debt.tx_peer)) || !(load_tx(d) == tx)) {

@@ -276,8 +276,11 @@ struct alignas(64) ControlSlot {
   char name[16];
 };
 
+constexpr uint32_t kNodeUnknown = 0;
+constexpr uint32_t kNodeDown = 1;  // in the DC
+constexpr uint32_t kNodeUp = 2;
 struct NodeEntry {
-  Atomic<uint32_t> state;  // 0 unknown, 1 in the DC and down, 2 in the DC and up
+  Atomic<uint32_t> state;
   char name[16];
   Atomic<uint64_t> sent, received;             // frames, for dvk_getnodeinfo
   Atomic<int64_t> sent_at_ns, received_at_ns;  // CLOCK_REALTIME

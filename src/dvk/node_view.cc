@@ -94,6 +94,7 @@ void bind(const Region& region, uint32_t slot, const Identity& identity) {
     // only named (dvk_rmtbind) has waited for this one.
     const bool named = load_kind(d) == Kind::kRemote && d.incarnation.load() == 0;
     if (load_kind(d) != Kind::kFree && !named) unbind(region, slot);
+    if (!named) release_peers(region, slot);  // they meant its predecessor
     reset_operations(region, slot, identity.incarnation);
   }
   set_identity(d, identity);
@@ -136,10 +137,12 @@ namespace {
 
 void leave(const Region& region, uint32_t slot, Kind kind) {
   Descriptor& d = region.at(slot);
+  const bool was_here = acts_here(load_kind(d));
   // The kind first: who posts from now on sees it, who posted before is released below.
   d.kind.store(static_cast<uint32_t>(kind));
   end_operations(d);
-  release_peers(region, slot);
+  // What became of operations for a process elsewhere, its last node knows (RemoteOps).
+  if (was_here) release_peers(region, slot);
   d.flags.store(0);
   d.busy.store(0);
   d.inside.store(0);

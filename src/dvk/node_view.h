@@ -30,7 +30,8 @@ Identity identity_of(const Region& region, uint32_t slot);
 // or kind has changed).
 void bind(const Region& region, uint32_t slot, const Identity& identity);
 
-// The endpoint is gone, everywhere. Wakes everybody who waits for it.
+// The endpoint is gone, everywhere. Wakes everybody who waits for it; operations for one that was
+// elsewhere are still RemoteOps's to end.
 void unbind(const Region& region, uint32_t slot);
 
 // The backup or replica in a slot of this node has gone: what is left is the mirror of its primary.

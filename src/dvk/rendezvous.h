@@ -30,6 +30,15 @@ inline bool is_gone(Kind kind) { return kind == Kind::kFree || kind == Kind::kEn
 inline bool runs_here(Kind kind) { return kind == Kind::kLocal || kind == Kind::kReplica; }
 // Its operations are driven from this node.
 inline bool acts_here(Kind kind) { return runs_here(kind) || kind == Kind::kEnded; }
+// What became of an operation for the process in `slot` is not known here, also when it has gone
+// since (the slot still names its last node).
+inline bool is_decided_elsewhere(const Region& region, uint32_t slot) {
+  const Descriptor& d = region.at(slot);
+  const Kind kind = load_kind(d);
+  const bool was_elsewhere =
+      d.incarnation.load() != 0 && d.node.load() != region.header().local_node;
+  return kind == Kind::kFree ? was_elsewhere : kind == Kind::kRemote || kind == Kind::kBackup;
+}
 // A replica here, while the first of them is on another node.
 inline bool is_standby(const Region& region, uint32_t slot) {
   const Descriptor& d = region.at(slot);

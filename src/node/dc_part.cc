@@ -200,15 +200,16 @@ void DcPart::update_nodes() {
   auto& entries = region_.header().nodes;
   region_.header().warn_endpoint.store(record_.warn2proc);
   region_.header().warn_type.store(record_.warnmsg);
-  for (auto& entry : entries) entry.state.store(0);
+  for (auto& entry : entries) entry.state.store(dvk::kNodeUnknown);
   for (const std::string& name : record_.nodes) {
     const auto member = context_.cluster.members().find(name);
     if (member == context_.cluster.members().end() || member->second >= dvk::kRegionNodes) continue;
     auto& entry = entries[member->second];
     std::memset(entry.name, 0, sizeof entry.name);
     std::strncpy(entry.name, name.c_str(), sizeof entry.name - 1);
-    entry.state.store(context_.cluster.node(name) != nullptr ? 2 : 1);
+    entry.state.store(context_.cluster.node(name) != nullptr ? dvk::kNodeUp : dvk::kNodeDown);
   }
+  if (ops_ != nullptr) ops_->on_nodes_changed();
 }
 
 void DcPart::place(uint32_t slot) {

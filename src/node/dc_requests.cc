@@ -124,6 +124,7 @@ void DcPart::serve_unbind(int endpoint, const Answer& answer) {
   if (standbys_.count(slot) != 0) return end_standby(slot), answer(OK);
   if (entry == nullptr) {  // a remote bind of this node alone
     dvk::unbind(region_, slot);
+    ops_->on_place_changed(slot);
     return answer(OK);
   }
   if (entry->record.node != context_.id) return answer(EDVSRMTPROC);

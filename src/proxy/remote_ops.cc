@@ -153,6 +153,7 @@ void RemoteOps::drive_posted(Operation& request, const TxWord& tx) {
   if (dvk::is_standby(region_, request.slot) && dvk::is_elsewhere(kind)) {
     dvk::finish(region_, request.slot, tx.number, EDVSREPLPROC);
   } else if (dvk::is_gone(kind)) {
+    if (ask_last_node(request, receiver)) return;
     dvk::finish(region_, request.slot, tx.number,
                 tx.phase == TxPhase::kPosted ? EDVSDSTDIED : EDVSSRCDIED);
   } else if (dvk::runs_here(kind)) {
@@ -160,6 +161,24 @@ void RemoteOps::drive_posted(Operation& request, const TxWord& tx) {
   } else if (!dvk::is_migrating(receiver) && receiver.incarnation.load() != 0) {
     // (Parked otherwise: on_place_changed() will come.)
     send_to_peer(request, receiver);
+  }
+}
+
+// The news that an endpoint has gone may overtake what its node has to say of an operation, so that
+// node is asked. False: there is nobody (any more) to ask; what is not known by now, never will be.
+// True also when the link is down: on_link_up() or on_nodes_changed() will come.
+bool RemoteOps::ask_last_node(Operation& operation, const Descriptor& receiver) {
+  const uint32_t node = receiver.node.load();
+  if (receiver.incarnation.load() == 0 || node == self_ || node >= dvk::kRegionNodes) return false;
+  if (region_.header().nodes[node].state.load() != dvk::kNodeUp) return false;
+  send_to_peer(operation, receiver);
+  return true;
+}
+
+void RemoteOps::on_nodes_changed() {
+  for (uint32_t slot = 0; slot < region_.slots(); ++slot) {
+    const uint32_t peer = region_.slot_of(region_.at(slot).tx_peer.load());
+    if (peer < region_.slots() && dvk::is_gone(dvk::load_kind(region_.at(peer)))) drive(slot);
   }
 }
 
@@ -172,9 +191,10 @@ bool RemoteOps::send_to_peer(Operation& operation, const Descriptor& receiver) {
 void RemoteOps::drive_cancel(Operation& cancel) {
   cancel.type = OperationType::kCancel;
   const uint32_t peer = region_.slot_of(cancel.peer);
-  if (peer < region_.slots() && dvk::is_elsewhere(dvk::load_kind(region_.at(peer))) &&
-      send_to_peer(cancel, region_.at(peer))) {
-    return;
+  if (peer < region_.slots()) {
+    const Kind kind = dvk::load_kind(region_.at(peer));
+    if (dvk::is_elsewhere(kind) && send_to_peer(cancel, region_.at(peer))) return;
+    if (dvk::is_gone(kind) && ask_last_node(cancel, region_.at(peer))) return;
   }
   dvk::finish(region_, cancel.slot, cancel.number, EDVSTIMEDOUT);
 }

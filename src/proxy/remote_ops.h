@@ -53,6 +53,8 @@ class RemoteOps {
   // From a peer node. The content is input: out-of-range slots and nonsense are ignored.
   void on_operation(NodeId from, const wire::Operation& operation);
   void on_link_up(NodeId node);
+  // A node has gone from the region's node table, or come back.
+  void on_nodes_changed();
   // The endpoint in `slot` was bound, moved, or its migration ended: drives whatever concerns it.
   void on_place_changed(uint32_t slot);
   // After a restart: everything.
@@ -83,6 +85,7 @@ class RemoteOps {
   bool still_outstanding(uint32_t slot, uint64_t number) const;
   void drive_posted(wire::Operation& request, const dvk::TxWord& tx);
   void drive_cancel(wire::Operation& cancel);
+  bool ask_last_node(wire::Operation& operation, const dvk::Descriptor& receiver);
   bool send_to_peer(wire::Operation& operation, const dvk::Descriptor& receiver);
   void report(uint32_t slot);
   void report_to(NodeId node, uint32_t slot);

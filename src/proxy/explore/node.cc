@@ -19,6 +19,7 @@ World::Node::Node(World& w, NodeId node) : world(w), id(node) {
   auto created = dvk::Region::create(path, spec);
   DVS_CHECK(created.ok(), "{}", created.error().message());
   region = std::move(*created);
+  for (auto& entry : region.header().nodes) entry.state.store(dvk::kNodeUp);
   fd = UniqueFd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   DVS_CHECK(fd.valid());
   ::unlink(path.c_str());
@@ -97,7 +98,8 @@ std::string describe(const wire::Operation& operation) {
 }
 
 std::string describe(const News& news) {
-  static const char* const kNames[] = {"bind", "unbind", "start", "commit", "rollback"};
+  static const char* const kNames[] = {"bind",   "unbind",   "start",
+                                       "commit", "rollback", "loss of node"};
   std::string text = kNames[static_cast<int>(news.what)];
   if (news.migration == nullptr) return text + " of slot " + std::to_string(news.slot);
   return text + " of process " + std::to_string(news.migration->process->id) + ": " +
@@ -106,7 +108,7 @@ std::string describe(const News& news) {
 }
 
 std::string describe(const dvk::Descriptor& d, uint32_t slot) {
-  static const char* const kKinds[] = {"free", "local", "remote", "backup", "replica"};
+  static const char* const kKinds[] = {"free", "local", "remote", "backup", "replica", "ended"};
   static const char* const kTx[] = {"idle", "posted", "taken", "done", "cancel"};
   static const char* const kRx[] = {"idle", "waiting", "parked", "filling", "full"};
   const dvk::TxWord tx = dvk::load_tx(d);

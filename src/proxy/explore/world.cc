@@ -164,6 +164,7 @@ void World::lose_node(NodeId node) {
     somebody_died_ = true;
     for (uint32_t slot : process->slots()) unbind(slot);
   }
+  log_.push_back({News::What::kNodeLost, node, {}, nullptr});
 }
 
 // ---- dvsd
@@ -288,8 +289,14 @@ void World::apply(Node& node, const News& news) {
       if (news.migration->source == node.id) news.migration->process->frozen = false;
       for (uint32_t slot : news.migration->process->slots()) dvk::open_gate(node.region, slot);
       break;
+    case News::What::kNodeLost:
+      node.region.header().nodes[news.slot].state.store(dvk::kNodeDown);
+      node.ops->on_nodes_changed();
+      break;
   }
-  if (news.migration == nullptr) {
+  if (news.what == News::What::kNodeLost) {
+    // Concerns no endpoint.
+  } else if (news.migration == nullptr) {
     node.ops->on_place_changed(news.slot);
   } else if (news.what != News::What::kStart) {
     Migration& migration = *news.migration;

@@ -83,9 +83,9 @@ struct Migration {
 
 // The directory's news, in the order in which every node hears them, each when it likes.
 struct News {
-  enum class What { kBind, kUnbind, kStart, kCommit, kRollback };
+  enum class What { kBind, kUnbind, kStart, kCommit, kRollback, kNodeLost };
   What what = What::kBind;
-  uint32_t slot = 0;
+  uint32_t slot = 0;  // kNodeLost: the node
   dvk::Identity identity;
   Migration* migration = nullptr;
 };
