@@ -1,33 +1,10 @@
 // Who gets an endpoint, loses it, names it before it is there, or stands by for it.
-#include <spdlog/fmt/fmt.h>
-
-#include "cluster_fixture.h"
-#include "dvk/dvk.h"
+#include "caller_fixture.h"
 
 namespace dvs::integration {
 namespace {
 
-class Binding : public ClusterTest {
- protected:
-  int id_of(const std::string& name) {
-    auto nodes = call("GET", "/v1/nodes");
-    for (const Json& each : nodes.ok() ? nodes->at("nodes") : Json::array()) {
-      if (each.at("name") == name) return each.at("id");
-    }
-    return -1;
-  }
-
-  // A program that makes these calls. Its own endpoint, which it may give back, is nobody else's.
-  Process caller(const std::string& node, std::vector<std::string> steps) {
-    steps.insert(steps.begin(), "caller");
-    return run("lab", node, next_++, std::move(steps));
-  }
-  bool said(const Process& process, const std::string& step, int result) {
-    return wait_log(process, fmt::format("{} = {}\n", step, result));
-  }
-
-  int next_ = 20;
-};
+class Binding : public CallerTest {};
 
 TEST_F(Binding, AnotherProcessGivesAndTakesIt) {
   make_dc("lab");

@@ -27,6 +27,52 @@ int receive_number(const Numbers&) {
   return rc == OK ? m.m1_i1 : rc;
 }
 
+int receive_type(const Numbers&) {
+  message m{};
+  const int rc = dvk_receive_T(ANY, &m, kPatienceMs);
+  return rc == OK ? m.m_type : rc;
+}
+
+int receive_source(const Numbers&) {
+  message m{};
+  const int rc = dvk_receive_T(ANY, &m, kPatienceMs);
+  return rc == OK ? m.m_source : rc;
+}
+
+// The number that a server of serve() answers the first request with, or its pid.
+int ask(const Numbers& n, bool for_pid) {
+  message m{};
+  m.m_type = dvs::programs::kFirst;
+  const int rc = dvk_sendrec_T(n[0], &m, kPatienceMs);
+  if (rc != OK) return rc;
+  return for_pid ? m.m1_i2 : m.m1_i1;
+}
+
+int relay(const Numbers& n) {
+  message m{};
+  const int rc = dvk_rcvrqst_T(&m, kPatienceMs);
+  return rc == OK ? dvk_relay(n[0], &m) : rc;
+}
+
+// Lets endpoint n[0] make the call n[1].
+int allow(const Numbers& n) {
+  priv_usr_t priv;
+  const int rc = dvk_getpriv(dvs::programs::my_dc(), n[0], &priv);
+  if (rc != OK) return rc;
+  set_sys_bit(priv.priv_dvk_allowed, n[1]);
+  return dvk_setpriv(dvs::programs::my_dc(), n[0], &priv);
+}
+
+// Keeps this process from sending to n[0], or hearing from n[1].
+int deny(const Numbers& n) {
+  priv_usr_t priv;
+  const int rc = dvk_getpriv(dvs::programs::my_dc(), SELF, &priv);
+  if (rc != OK) return rc;
+  unset_sys_bit(priv.priv_ipc_to, n[0] + NR_TASKS);
+  unset_sys_bit(priv.priv_ipc_from, n[1] + NR_TASKS);
+  return dvk_setpriv(dvs::programs::my_dc(), SELF, &priv);
+}
+
 const std::map<std::string, std::function<int(const Numbers&)>>& calls() {
   using dvs::programs::my_dc;
   static const std::map<std::string, std::function<int(const Numbers&)>> kCalls = {
@@ -34,6 +80,7 @@ const std::map<std::string, std::function<int(const Numbers&)>>& calls() {
       {"lclbind", [](const Numbers& n) { return dvk_lclbind(my_dc(), n[0], n[1]); }},
       {"rmtbind", [](const Numbers& n) { return dvk_rmtbind(my_dc(), "later", n[0], n[1]); }},
       {"bkupbind", [](const Numbers& n) { return dvk_bkupbind(my_dc(), getpid(), n[0], n[1]); }},
+      {"replbind", [](const Numbers& n) { return dvk_replbind(my_dc(), getpid(), n[0]); }},
       {"unbind", [](const Numbers& n) { return dvk_unbind(my_dc(), n.empty() ? SELF : n[0]); }},
       {"wait4bind", [](const Numbers&) { return dvk_wait4bind_T(kPatienceMs); }},
       {"wait4bindep", [](const Numbers& n) { return dvk_wait4bindep_T(n[0], kPatienceMs); }},
@@ -51,6 +98,14 @@ const std::map<std::string, std::function<int(const Numbers&)>>& calls() {
        }},
       {"send", send_number},
       {"receive", receive_number},
+      {"receive_type", receive_type},
+      {"receive_source", receive_source},
+      {"ask", [](const Numbers& n) { return ask(n, false); }},
+      {"ask_pid", [](const Numbers& n) { return ask(n, true); }},
+      {"relay", relay},
+      {"hdw_notify", [](const Numbers& n) { return dvk_hdw_notify(my_dc(), n[0]); }},
+      {"allow", allow},
+      {"deny", deny},
       {"serve",
        [](const Numbers&) {
          dvs::programs::serve();
