@@ -196,7 +196,8 @@ Result<Region> Region::create(const std::string& path, const RegionSpec& spec) {
 }
 
 Result<Region> Region::open(const std::string& path) {
-  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  // (The DC's processes may put what they like there.)
+  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!fd.valid()) return errno_error("cannot open " + path);
   struct stat info {};
   if (::fstat(fd.get(), &info) != 0) return errno_error("cannot stat " + path);

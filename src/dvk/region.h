@@ -73,6 +73,7 @@ class Region {
   static Result<Region> anonymous(const RegionSpec& spec);
 
   bool mapped() const { return base_ != nullptr; }
+  size_t size() const { return size_; }  // bytes
   uint32_t slots() const { return slots_; }
   uint32_t tasks() const { return tasks_; }
   uint32_t sysprocs() const { return sysprocs_; }

@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "dvk/region_guard.h"
+
 namespace dvs::dvk {
 namespace {
 
@@ -85,6 +87,26 @@ TEST_F(RegionFileTest, RefusesARegionCutShort) {
   auto sut = Region::open(path_);
   ASSERT_FALSE(sut.ok());
   EXPECT_EQ(sut.error().code(), Code::kCorrupt);
+}
+
+TEST_F(RegionFileTest, RefusesALink) {
+  ASSERT_TRUE(Region::create(path_ + ".real", RegionSpec{}).ok());
+  std::filesystem::create_symlink(path_ + ".real", path_);
+  EXPECT_FALSE(Region::open(path_).ok());
+  std::filesystem::remove(path_ + ".real");
+}
+
+TEST_F(RegionFileTest, AGuardedOneMayBeCutShort) {
+  auto sut = Region::create(path_, RegionSpec{});
+  ASSERT_TRUE(sut.ok());
+  const RegionGuard guard(*sut);
+  sut->at(1000).node.store(7);
+  EXPECT_FALSE(guard.broken());
+  std::filesystem::resize_file(path_, 4096);
+  EXPECT_EQ(sut->at(1000).node.load(), 0u);
+  EXPECT_EQ(sut->slots(), RegionSpec{}.slots);
+  sut->senders(1000).set(5);
+  EXPECT_TRUE(guard.broken());
 }
 
 TEST_F(RegionFileTest, RefusesImpossibleShapes) {

@@ -145,6 +145,7 @@ void DcPart::load_tasks() {
 }
 
 void DcPart::start() {
+  guard_ = std::make_unique<dvk::RegionGuard>(region_);
   ops_ = std::make_unique<RemoteOps>(region_, context_.id, static_cast<RemoteOps::Env&>(*this));
   update_nodes();
   for (const auto& [slot, entry] : context_.cluster.endpoints(record_.name)) place(slot);
@@ -156,11 +157,20 @@ void DcPart::start() {
 void DcPart::watch_doorbell() {
   doorbell_ = context_.doorbells.listen(region_.header().doorbell, [weak = weak_from_this()] {
     auto self = weak.lock();
-    if (self == nullptr) return;
+    if (self == nullptr || self->is_broken()) return;
     self->ops_->on_doorbell();
     if (!self->warnings_.empty()) self->look_at_warnings();
     self->serve_requests();
   });
+}
+
+// One of its own processes has cut the region's file short: that costs the DC, nobody else.
+bool DcPart::is_broken() {
+  if (!guard_->broken()) return false;
+  if (!std::exchange(broken_, true)) {
+    log::error("DC {}: a process of it has spoiled its region; remove the DC", record_.name);
+  }
+  return true;
 }
 
 void DcPart::destroy(Done<bool> done) {

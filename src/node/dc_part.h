@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "dvk/node_view.h"
+#include "dvk/region_guard.h"
 #include "migrate/source.h"
 #include "migrate/target.h"
 #include "node/context.h"
@@ -138,6 +139,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   ContainerSpec container_spec() const;
   void start();
   void watch_doorbell();
+  bool is_broken();
   std::string cgroup_of(const std::string& task) const;
   void try_run(RunRequest request, Done<Json> done);
   void run_anywhere(RunRequest request, int attempt, Done<Json> done);
@@ -247,6 +249,8 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   const std::string dir_;
   std::unique_ptr<Container> container_;
   dvk::Region region_;
+  std::unique_ptr<dvk::RegionGuard> guard_;
+  bool broken_ = false;  // said so
   std::unique_ptr<RemoteOps> ops_;
   Doorbells::Listening doorbell_;
   std::map<std::string, Task> tasks_;

@@ -11,8 +11,7 @@
 namespace dvs::explore {
 
 World::Node::Node(World& w, NodeId node) : world(w), id(node) {
-  const std::string path =
-      "/dev/shm/dvs-explore-" + std::to_string(getpid()) + "-" + std::to_string(node);
+  path = "/dev/shm/dvs-explore-" + std::to_string(getpid()) + "-" + std::to_string(node);
   dvk::RegionSpec spec;
   spec.slots = 128;
   spec.local_node = node;
@@ -22,11 +21,12 @@ World::Node::Node(World& w, NodeId node) : world(w), id(node) {
   for (auto& entry : region.header().nodes) entry.state.store(dvk::kNodeUp);
   fd = UniqueFd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   DVS_CHECK(fd.valid());
-  ::unlink(path.c_str());
 }
 
+World::Node::~Node() { ::unlink(path.c_str()); }
+
 dvk::Region World::Node::open_view() const {
-  auto opened = dvk::Region::open("/proc/self/fd/" + std::to_string(fd.get()));
+  auto opened = dvk::Region::open(path);
   DVS_CHECK(opened.ok());
   return std::move(*opened);
 }

@@ -15,6 +15,7 @@ std::string describe(const dvk::Descriptor& d, uint32_t slot);
 
 struct World::Node : RemoteOps::Env {
   Node(World& w, NodeId node);
+  ~Node() override;
 
   dvk::Region open_view() const;
   bool doorbell_rings() const { return (raw(region.header().doorbell) & ~1u) != doorbell_seen; }
@@ -29,6 +30,7 @@ struct World::Node : RemoteOps::Env {
 
   World& world;
   NodeId id;
+  std::string path;  // of the region, as long as there is the node
   UniqueFd fd;
   dvk::Region region;
   std::unique_ptr<RemoteOps> ops;
