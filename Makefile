@@ -2,7 +2,7 @@
 BUILD := build/release
 JOBS := $(shell nproc)
 
-.PHONY: build setup test demo bench-migrate lint format clean help
+.PHONY: build setup test demo bench-migrate torture fuzz lint format clean help
 .DEFAULT_GOAL := build
 
 build: setup  ## install what is missing, then build into build/release (the default)
@@ -20,6 +20,12 @@ demo: build  ## a cluster of three nodes on this machine, with live migrations: 
 
 bench-migrate: build  ## measure migrations: make bench-migrate ARGS=...
 	$(BUILD)/bin/bench-migrate $(ARGS)
+
+torture: build  ## kill processes while they talk: make torture KILLS=100000
+	$(BUILD)/bin/dvs-torture --progress --kills $(or $(KILLS),100000) $(ARGS)
+
+fuzz: setup  ## look for input that breaks a parser, with clang: make fuzz SECONDS=60 (for each)
+	scripts/fuzz $(or $(SECONDS),60)
 
 lint: setup  ## format, sizes, layering, headers, clang-tidy (ARGS=--full: on every file)
 	scripts/lint $(ARGS)

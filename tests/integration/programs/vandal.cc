@@ -60,8 +60,8 @@ class Vandal {
     ControlSlot& slot = header.control[rng_() % kControlSlots];
     slot.op.store(static_cast<uint32_t>(rng_() % 5));
     slot.command.store(static_cast<int32_t>(rng_() % 6));
-    slot.pid.store(static_cast<int32_t>(rng_()));
-    slot.endpoint.store(static_cast<int32_t>(rng_()));
+    slot.pid.store(rng_() % 2 == 0 ? getpid() : static_cast<int32_t>(rng_()));
+    slot.endpoint.store(static_cast<int32_t>(rng_() % 4 != 0 ? rng_() % slots_ : rng_()));
     slot.node.store(static_cast<int32_t>(rng_() % 5));
     for (char& c : slot.name) c = static_cast<char>(rng_());
     slot.ticket.fetch_add(1);
