@@ -2,7 +2,7 @@
 BUILD := build/release
 JOBS := $(shell nproc)
 
-.PHONY: build setup test demo bench-migrate bench-ipc lint format clean help
+.PHONY: build setup test demo bench-migrate bench-ipc torture fuzz lint format clean help
 .DEFAULT_GOAL := build
 
 build: setup  ## install what is missing, then build into build/release (the default)
@@ -26,6 +26,12 @@ bench-ipc:  ## measure M3-IPC against its peers, installed first (as root): make
 	cmake --preset bench
 	ninja -C $(BUILD) -j $(JOBS) bench-ipc
 	$(BUILD)/bin/bench-ipc $(ARGS)
+
+torture: build  ## kill processes while they talk: make torture KILLS=100000
+	$(BUILD)/bin/dvs-torture --progress --kills $(or $(KILLS),100000) $(ARGS)
+
+fuzz: setup  ## look for input that breaks a parser, with clang: make fuzz SECONDS=60 (for each)
+	scripts/fuzz $(or $(SECONDS),60)
 
 lint: setup  ## format, sizes, layering, headers, clang-tidy (ARGS=--full: on every file)
 	scripts/lint $(ARGS)

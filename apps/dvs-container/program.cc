@@ -1,12 +1,15 @@
 #include "program.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string_view>
 
@@ -72,6 +75,27 @@ void reset_signals() {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
+// What root in a DC may do: what concerns its own processes and files. Not what leads out of it:
+// to mount (the node's files lie below what is mounted for the DC), to make devices, to open files
+// by handle, to change the node's network or clock, to trace the DC's first process, which may.
+// Each program's own limit: what enters a DC for DVS (criu, the next program) keeps all.
+constexpr int kKept[] = {CAP_CHOWN,    CAP_DAC_OVERRIDE, CAP_FOWNER,           CAP_FSETID,
+                         CAP_KILL,     CAP_SETGID,       CAP_SETUID,           CAP_SETPCAP,
+                         CAP_SETFCAP,  CAP_SYS_CHROOT,   CAP_NET_BIND_SERVICE, CAP_NET_RAW,
+                         CAP_LEASE,    CAP_IPC_LOCK,     CAP_IPC_OWNER,        CAP_AUDIT_WRITE,
+                         CAP_SYS_NICE, CAP_SYS_RESOURCE};
+
+Status limit_capabilities() {
+  for (int capability = 0; capability <= CAP_LAST_CAP; ++capability) {
+    const bool kept = std::find(std::begin(kKept), std::end(kKept), capability) != std::end(kKept);
+    if (kept) continue;
+    if (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 && errno != EINVAL) {
+      return errno_error("cannot give up a capability");
+    }
+  }
+  return {};
+}
+
 Status prepare(const Program& program, const BirthGroups& groups) {
   DVS_TRY(groups.join());
   if (::setsid() < 0) return errno_error("cannot create a session");
@@ -79,7 +103,7 @@ Status prepare(const Program& program, const BirthGroups& groups) {
   DVS_TRY(open_stdio(program.log));
   if (::chdir(program.cwd.c_str()) != 0) return errno_error("cannot change to " + program.cwd);
   reset_signals();
-  return {};
+  return limit_capabilities();
 }
 
 std::vector<char*> c_strings(std::vector<std::string>& strings) {

@@ -65,7 +65,7 @@ TEST_F(ContainerTest, ProgramsCannotReadTheEnvironmentOfTheDaemon) {
   ::setenv("DVS_TEST_SECRET", "secret", 1);
   Container& container = create("a");
   ::unsetenv("DVS_TEST_SECRET");
-  EXPECT_EQ(output_of(container, "tr '\\0' '\\n' < /proc/1/environ | grep -c SECRET"), "0\n");
+  EXPECT_EQ(output_of(container, "cat /proc/1/environ 2>/dev/null | wc -c"), "0\n");
 }
 
 TEST_F(ContainerTest, ShiftsMonotonicAndBoottimeClocks) {

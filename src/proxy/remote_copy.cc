@@ -19,9 +19,16 @@ namespace {
 
 constexpr uint32_t kMaxWindow = 1024 * 1024;
 
-// What one step moves. The header is input.
+// A copy that needs no other node is interrupted after so many windows: dvsd has more to do.
+constexpr int kWindowsAtOnce = 16;
+
+// What one step moves, and how much a copy may in all. The header is input.
 uint32_t window_of(const dvk::Region& region) {
   return std::clamp(region.header().copy_chunk, 1u, kMaxWindow);
+}
+
+uint64_t limit_of(const dvk::Region& region) {
+  return std::min<uint64_t>(region.header().max_copy_bytes, MAXCOPYLEN);
 }
 
 // Results of a step besides OK and errors.
@@ -70,8 +77,8 @@ void RemoteOps::await_copy(Copy& copy, uint32_t party, Operation& step) {
 void RemoteOps::step_copy(uint32_t slot, Copy& copy) {
   const uint64_t total = copy.bytes;
   const uint32_t window = window_of(region_);
-  int rc = total <= region_.header().max_copy_bytes ? OK : EDVSBADRANGE;
-  while (rc == OK && copy.offset < total) {
+  int rc = total <= limit_of(region_) ? OK : EDVSBADRANGE;
+  for (int windows = 0; rc == OK && copy.offset < total;) {
     const auto bytes = static_cast<uint32_t>(std::min<uint64_t>(window, total - copy.offset));
     if (!copy.writing) {
       rc = step_read(slot, copy, bytes);
@@ -81,6 +88,7 @@ void RemoteOps::step_copy(uint32_t slot, Copy& copy) {
       if (rc == OK) {
         copy.offset += copy.window.size();
         copy.writing = false;
+        if (++windows == kWindowsAtOnce && copy.offset < total) rc = kAgain;
       }
     }
   }

@@ -23,6 +23,7 @@ namespace {
 constexpr int64_t kMs = 1'000'000;
 // How late a call may come back on a machine that has other things to do.
 constexpr int64_t kSlackNs = 10'000 * kMs;
+constexpr int64_t kOverdueNs = 300 * kMs;
 constexpr int64_t kWatchNs = 50 * kMs;
 
 }  // namespace
@@ -251,6 +252,18 @@ void Harness::look_after() {
   if (now_ns() >= next_watch_ns_) watch();
 }
 
+// Who may hang is left to watch().
+bool Harness::is_overdue(const Process& process) const {
+  const int64_t now = now_ns();
+  for (int actor : process.actors) {
+    for (const auto& limit : ledger_.actors[actor].limit_ns) {
+      const int64_t when = limit.load();
+      if (when != 0 && now > when + kOverdueNs) return true;
+    }
+  }
+  return false;
+}
+
 // Somebody in the middle of a call, if there is.
 Harness::Process& Harness::active_process() {
   for (int tries = 0; tries < 1000; ++tries) {
@@ -264,11 +277,13 @@ Harness::Process& Harness::active_process() {
 void Harness::disturb() {
   const bool aim = dice_.percent(2);
   Process& process = aim ? active_process() : any_process();
-  if (aim && process.state == State::kBound) lead_to_the_edge(process);
-  const uint32_t roll = aim ? 99 : dice_.below(100);
-  if (roll >= 10) {
-    if (process.pid != 0) kill_one(process);
-  } else if (process.state == State::kBound) {
+  if (process.pid == 0 || is_overdue(process)) return;
+  const bool bound = process.state == State::kBound;
+  const uint32_t roll = dice_.below(100);
+  if (aim && bound) lead_to_the_edge(process);  // and it is traced from here on
+  if (aim || roll >= 10) {
+    kill_one(process);
+  } else if (bound) {
     roll < 4 ? take_away(process) : shake_gate(process);
   }
 }
@@ -284,7 +299,12 @@ void Harness::expect_idle(int actor, const char* when, bool sets) {
                     d.touching[1].load() == 0 && (d.flags.load() & dvk::kMigrating) == 0;
   const bool empty = region_.senders(slot(actor)).find(0) == region_.slots() &&
                      region_.notifies(slot(actor)).find(0) == region_.slots();
-  if (idle && (empty || !sets)) return;
+  bool fills = false;
+  for (int peer = 0; peer < kActors; ++peer) {
+    const dvk::RxWord rx = dvk::load_rx(region_.at(slot(peer)));
+    fills |= rx.phase == RxPhase::kFilling && rx.filler == slot(actor);
+  }
+  if (idle && !fills && (empty || !sets)) return;
   show(actor);
   ledger_.complain("something is left of actor " + std::to_string(actor) + " " + when);
 }
@@ -425,6 +445,7 @@ void Harness::print_totals(double seconds) const {
 
 bool Harness::run() {
   const int64_t begin = now_ns();
+  ledger_.began_ns = begin;
   int64_t next_event = begin;
   int64_t next_progress = begin + 5'000 * kMs;
   while (kills_ < options_.kills && !failed()) {

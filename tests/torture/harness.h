@@ -51,6 +51,7 @@ class Harness {
   void bind_actor(int actor, uint32_t life, pid_t pid, pid_t tid);
   void kill_one(Process& process);
   void lead_to_the_edge(const Process& process);
+  bool is_overdue(const Process& process) const;
   bool is_at_the_edge(const Process& process) const;
   void reap();
   void ended(Process& process, bool violent);

@@ -84,6 +84,7 @@ struct Ledger {
   std::atomic<int> error_written;
   char error[400];
   uint64_t seed;
+  int64_t began_ns;
   Actor actors[kActors];
   std::atomic<uint64_t> notify_begun[kActors][kActors];  // source, destination
   std::atomic<uint64_t> notify_seen[kActors][kActors];

@@ -360,7 +360,7 @@ void Worker::notify(Depth depth, const Target& target, bool with_value) {
     value = (actor_ + 1L) << kValueShift | ++notifications_[depth];
     if (ledger_.phase.load() == Phase::kExchange) value |= kLastWord;
   }
-  const int64_t began = now_ns();
+  const int64_t began = now_ns() - ledger_.began_ns;
   ledger_.notify_begun[actor_][target.actor].fetch_add(1);
   const int rc = timed(depth, "notify", TIMEOUT_FOREVER, false, [&] {
     return with_value ? dvk_ntfy_value(SELF, target.endpoint, value) : dvk_notify(target.endpoint);
@@ -399,8 +399,12 @@ void Worker::expect_notified() {
       const uint32_t alive = ledger_.actors[source].life.load();
       const uint64_t parties = pack_notified(0, alive, life_);
       if (known == 0 || alive == kNobody || (known & ((1u << 28) - 1)) != parties) continue;
-      if (static_cast<uint64_t>(last_notice_ns_[source]) >> 6 < known >> 28) {
-        ledger_.complain("a notification was lost");
+      const int64_t last = std::max<int64_t>(last_notice_ns_[source] - ledger_.began_ns, 0);
+      if (static_cast<uint64_t>(last) >> 6 < known >> 28) {
+        ledger_.complain("a notification of actor " + std::to_string(source) + ", life " +
+                         std::to_string(alive) + (depth == kOwn ? "" : ", by its handler,") +
+                         " to life " + std::to_string(life_) + " was lost; the last came " +
+                         std::to_string(now_ns() - last_notice_ns_[source]) + " ns ago");
       }
     }
   }

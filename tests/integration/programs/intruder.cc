@@ -1,0 +1,135 @@
+// intruder PID DC DCID: tries, as root in its DC, to reach what belongs to the DC `DC` beside it on
+// the same node, one of whose processes has the id PID on the node, and to the node. Says of each
+// attempt how it ended: "ATTEMPT: refused" or "ATTEMPT: REACHED".
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <cstring>
+#include <functional>
+#include <string>
+
+#include "common.h"
+
+namespace {
+
+std::string victim_dc;
+int victim_pid = 0;
+
+bool opens(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDWR);
+  if (fd >= 0) close(fd);
+  return fd >= 0;
+}
+
+bool connects(const std::string& path) {
+  const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
+  const bool connected = connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+  close(fd);
+  return connected;
+}
+
+bool reads_memory() {
+  char here[16];
+  const iovec local{here, sizeof here};
+  const iovec remote{here, sizeof here};
+  return process_vm_readv(victim_pid, &local, 1, &remote, 1, 0) > 0;
+}
+
+// The node's files lie below what was mounted for the DC; whoever may unmount that, sees them.
+bool uncovers(const std::string& path) {
+  for (const char* cover : {"/run/dvs/dc", "/run/dvs/engine", "/run/dvs"})
+    umount2(cover, MNT_DETACH);
+  struct stat info {};
+  return stat(path.c_str(), &info) == 0;
+}
+
+// Here are the DC's first process and this one.
+bool sees_others() {
+  DIR* const all = opendir("/proc");
+  bool others = all == nullptr;
+  while (const dirent* entry = all != nullptr ? readdir(all) : nullptr) {
+    const int pid = atoi(entry->d_name);
+    others |= pid != 0 && pid != 1 && pid != getpid();
+  }
+  if (all != nullptr) closedir(all);
+  return others;
+}
+
+bool mounts() {
+  mkdir("/run/dvs/dc/mine", 0755);
+  if (mount("none", "/run/dvs/dc/mine", "tmpfs", 0, nullptr) != 0) return false;
+  umount2("/run/dvs/dc/mine", MNT_DETACH);
+  return true;
+}
+
+bool makes_device() {
+  const char* path = "/run/dvs/dc/kmsg";
+  const bool made = mknod(path, S_IFCHR | 0600, makedev(1, 11)) == 0 && opens(path);
+  unlink(path);
+  return made;
+}
+
+// Endpoint 50 is bound in the other DC, and not in this one.
+int send_to(int endpoint) {
+  message m{};
+  return dvk_send_T(endpoint, &m, 100);
+}
+
+void attempt(const char* what, const std::function<bool()>& reaches) {
+  errno = 0;
+  const bool reached = reaches();
+  printf("%s: %s\n", what, reached ? "REACHED" : "refused");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 4) return 2;
+  dvs::programs::lines();
+  victim_pid = atoi(argv[1]);
+  victim_dc = argv[2];
+  const int other_dcid = atoi(argv[3]);
+  const std::string proc = "/proc/" + std::string(argv[1]);
+  const std::string node_dir = "/run/dvs/dcs/" + victim_dc + "/shared/region";
+  char bytes[8];
+  proc_usr_t info;
+  attempt("getprocinfo", [&] { return dvk_getprocinfo(other_dcid, 50, &info) != EDVSBADDCID; });
+  attempt("bind", [&] { return dvk_bind(other_dcid, 51) != EDVSBADDCID; });
+  attempt("wakeup", [&] { return dvk_wakeup(other_dcid, 50) != EDVSBADDCID; });
+  attempt("unbind", [&] { return dvk_unbind(other_dcid, 50) != EDVSBADDCID; });
+  attempt("migrate", [&] { return dvk_migr_start(other_dcid, 50) != EDVSBADDCID; });
+  attempt("lclbind",
+          [&] { return dvk_lclbind(dvs::programs::my_dc(), victim_pid, 52) != EDVSBADPID; });
+  attempt("send", [&] { return send_to(50) != EDVSDSTDIED; });
+  attempt("notify", [&] { return dvk_notify(50) != EDVSDSTDIED; });
+  attempt("vcopy", [&] { return dvk_vcopy(50, bytes, SELF, bytes, sizeof bytes) != EDVSDSTDIED; });
+  attempt("getep", [&] { return dvk_getep(victim_pid) != EDVSNOTBIND; });
+  attempt("see in proc", [&] { return access(proc.c_str(), F_OK) == 0; });
+  attempt("see others", sees_others);
+  attempt("trace the first process", [&] { return ptrace(PTRACE_ATTACH, 1, 0, 0) == 0; });
+  attempt("the first process's root", [&] { return access("/proc/1/root/run", F_OK) == 0; });
+  attempt("kill", [&] { return kill(victim_pid, 0) == 0 || errno != ESRCH; });
+  attempt("ptrace", [&] { return ptrace(PTRACE_ATTACH, victim_pid, 0, 0) == 0; });
+  attempt("read memory", reads_memory);
+  attempt("open region", [&] { return opens(node_dir); });
+  attempt("dvsd's socket", [&] { return connects("/run/dvs/dvsd.sock"); });
+  attempt("node's files", [&] { return access("/run/dvs/node.json", F_OK) == 0; });
+  attempt("make a device", makes_device);
+  attempt("mount", mounts);
+  attempt("uncover", [&] { return uncovers(node_dir); });
+  printf("all tried\n");
+  for (;;) pause();
+}
