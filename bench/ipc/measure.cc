@@ -95,6 +95,8 @@ class Measurement {
   std::vector<Group> groups_;
 };
 
+constexpr int kFirstEndpoint = 10;  // of the clients; servers', as every call is measured
+
 // -1: any.
 int Measurement::cpu_for(int index) const {
   if (options_.pin == kFree) return -1;
@@ -106,8 +108,10 @@ std::vector<std::string> Measurement::command(int group, int index) const {
   const bool is_server = index == kServer;
   std::istringstream launcher(is_server ? options_.server_launcher : options_.client_launcher);
   std::vector<std::string> words;
-  for (std::string word; launcher >> word;) words.push_back(word);
   const auto text = [](auto number) { return std::to_string(number); };
+  for (std::string word; launcher >> word;) {
+    words.push_back(word == "ENDPOINT" ? text(kFirstEndpoint + index) : word);
+  }
   words.insert(words.end(),
                {options_.worker, "--control", control_path_, "--transport", options_.transport,
                 "--pattern", options_.pattern, "--group", text(group), "--index", text(index),

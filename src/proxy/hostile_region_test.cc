@@ -221,7 +221,7 @@ class HostileRegion : public testing::Test {
       case 2:
         return dvk::bury(region, slot);
       case 3:
-        return dvk::drop_backup(region, slot);
+        return dvk::drop_standby(region, slot);
       case 4:
         return dvk::close_gate(region, slot);
       case 5:

@@ -23,7 +23,9 @@ class Isolation : public ClusterTest {
   }
   // Of the node's processes, the one that runs in the DC as this one.
   int id_on_node(const Process& process) {
-    for (const std::string& name : list_dir("/proc").value()) {
+    const auto names = list_dir("/proc");
+    EXPECT_OK(names);
+    for (const std::string& name : names.ok() ? *names : std::vector<std::string>{}) {
       const auto status = read_file("/proc/" + name + "/status");
       if (status.ok() &&
           status->find("\t" + std::to_string(process.pid) + "\n") != std::string::npos &&
