@@ -55,8 +55,9 @@ TEST_F(Isolation, AVandalHarmsItsOwnDcOnly) {
   const Process near = run("good", "n1", 1, {"echo_server"});
   const Process far = run("good", "n2", 2, {"echo_server"});
   uint64_t number = first;
+  int endpoint = 3;
   for (const char* name : {"n1", "n2"}) {
-    run("bad", name, {"echo_server"});
+    run("bad", name, endpoint++, {"echo_server"});
     const Process vandal = run("bad", name, {"vandal", std::to_string(number++)});
     ASSERT_TRUE(wait_log(vandal, "at work"));
   }
@@ -84,8 +85,8 @@ TEST_F(Isolation, AVandalHarmsItsOwnDcOnly) {
 TEST_F(Isolation, AnIntruderReachesNothing) {
   make_dc("theirs", {"n1"});
   make_dc("mine", {"n1"});
-  const Process victim = run("theirs", "n1", 50, {"receiver"});
-  const Process intruder = run("mine", "n1", 40,
+  const Process victim = run("theirs", "n1", 10, {"receiver"});
+  const Process intruder = run("mine", "n1", 11,
                                {"intruder", std::to_string(id_on_node(victim)), "theirs",
                                 std::to_string(id_of_dc("theirs"))});
   ASSERT_TRUE(wait_log(intruder, "all tried", 0, 30s));

@@ -82,7 +82,7 @@ bool makes_device() {
   return made;
 }
 
-// Endpoint 50 is bound in the other DC, and not in this one.
+// Endpoint 10 is bound in the other DC, and not in this one.
 int send_to(int endpoint) {
   message m{};
   return dvk_send_T(endpoint, &m, 100);
@@ -106,16 +106,16 @@ int main(int argc, char** argv) {
   const std::string node_dir = "/run/dvs/dcs/" + victim_dc + "/shared/region";
   char bytes[8];
   proc_usr_t info;
-  attempt("getprocinfo", [&] { return dvk_getprocinfo(other_dcid, 50, &info) != EDVSBADDCID; });
+  attempt("getprocinfo", [&] { return dvk_getprocinfo(other_dcid, 10, &info) != EDVSBADDCID; });
   attempt("bind", [&] { return dvk_bind(other_dcid, 51) != EDVSBADDCID; });
-  attempt("wakeup", [&] { return dvk_wakeup(other_dcid, 50) != EDVSBADDCID; });
-  attempt("unbind", [&] { return dvk_unbind(other_dcid, 50) != EDVSBADDCID; });
-  attempt("migrate", [&] { return dvk_migr_start(other_dcid, 50) != EDVSBADDCID; });
+  attempt("wakeup", [&] { return dvk_wakeup(other_dcid, 10) != EDVSBADDCID; });
+  attempt("unbind", [&] { return dvk_unbind(other_dcid, 10) != EDVSBADDCID; });
+  attempt("migrate", [&] { return dvk_migr_start(other_dcid, 10) != EDVSBADDCID; });
   attempt("lclbind",
           [&] { return dvk_lclbind(dvs::programs::my_dc(), victim_pid, 52) != EDVSBADPID; });
-  attempt("send", [&] { return send_to(50) != EDVSDSTDIED; });
-  attempt("notify", [&] { return dvk_notify(50) != EDVSDSTDIED; });
-  attempt("vcopy", [&] { return dvk_vcopy(50, bytes, SELF, bytes, sizeof bytes) != EDVSDSTDIED; });
+  attempt("send", [&] { return send_to(10) != EDVSDSTDIED; });
+  attempt("notify", [&] { return dvk_notify(10) != EDVSDSTDIED; });
+  attempt("vcopy", [&] { return dvk_vcopy(10, bytes, SELF, bytes, sizeof bytes) != EDVSDSTDIED; });
   attempt("getep", [&] { return dvk_getep(victim_pid) != EDVSNOTBIND; });
   attempt("see in proc", [&] { return access(proc.c_str(), F_OK) == 0; });
   attempt("see others", sees_others);
