@@ -16,7 +16,7 @@
  *
  * Signals: a handler runs, and the call that it interrupted goes on; no call ends because of one. A
  * handler may itself call libdvk, once the program has made its first call. While the thread
- * waits in a receive, its handler may send, notify, reply, copy and wake up; anything else with
+ * sleeps in a receive, its handler may send, notify, reply, copy and wake up; anything else with
  * an endpoint that is in a call answers EDVSBUSY. To end a receive from a handler, use
  * dvk_wakeup().
  *
@@ -103,8 +103,9 @@ enum {
  *                 bind itself
  *   dvk_replbind  a local process as one of several replicas of `ep`, one on each node. The first
  *                 is where the directory says; processes on a node with a replica talk to that
- *                 one, all others to the first. Only the first can send to other nodes
- *                 (EDVSREPLPROC). When it goes, another one takes its place
+ *                 one, all others to the first. Only the first can send to other nodes, and
+ *                 not to one with a replica (EDVSREPLPROC). When it goes, another one takes its
+ *                 place
  *
  * EDVSBADDCID, EDVSENDPOINT (out of range), EDVSBADPROC (HARDWARE), EDVSSLOTUSED, EDVSBADPID,
  * EDVSBADNODEID, EDVSNODCNODE, EDVSBINDTYPE, EDVSNAMESIZE, EDVSRSCBUSY. Binding the same endpoint
@@ -140,10 +141,11 @@ int dvk_wait4bindep_X(int what, int ep, long timeout_ms);
 /* ---- messages ----------------------------------------------------------------------------- */
 
 /* Rendezvous: returns OK when `dst` has received the message, never before. Exactly once: after OK
- * it was received once; after an error it was not and will not be received, with one
- * exception: EDVSTIMEDOUT while the peer's node is unreachable leaves it unknown.
+ * it was received once; after an error it was not and will not be received, except that this is
+ * not known after EDVSTIMEDOUT while the peer's node is unreachable, EDVSDSTDIED when the peer's
+ * node died, and EDVSSHUTDOWN (the caller itself was unbound meanwhile).
  * EDVSNOTBIND, EDVSBADDEST, EDVSENDPOINT, EDVSDSTDIED, EDVSLOCKED, EDVSTIMEDOUT, EDVSAGAIN,
- * EDVSNOTCONN (the peer's node died). */
+ * EDVSREPLPROC. */
 int dvk_send_T(int dst, message* m, long timeout_ms);
 #define dvk_send(dst, m) dvk_send_T(dst, m, TIMEOUT_FOREVER)
 

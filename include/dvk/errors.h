@@ -34,12 +34,10 @@
 #define EDVSENDPOINT (-306)   /* number out of the table's range, or of an earlier generation */
 #define EDVSRMTPROC (-308)    /* the process is not on this node */
 #define EDVSNOTBIND (-310)    /* the caller has no endpoint */
-#define EDVSDVSBUSY (-317)    /* this node is another one already */
 #define EDVSDVSINIT (-318)    /* not in a DC: no region, or a broken one; no dvsd */
 #define EDVSNODCNODE (-319)   /* the node is not part of the DC */
 #define EDVSPROCRUN (-320)    /* it does not wait in a receive(ANY) just now */
 #define EDVSPROCSTS (-324)    /* the other party is not in the state this needs */
-#define EDVSDCNODE (-326)     /* the node is part of the DC already */
 #define EDVSMIGRATE (-332)    /* a migration is under way, or none is */
 #define EDVSPRIVILEGES (-335) /* the system does not let the caller do this */
 #define EDVSBINDTYPE (-336)   /* no such kind of bind */
@@ -147,5 +145,7 @@
 #define EDVSPRIMARY (-401)
 #define EDVSNOREPLICA (-402)
 #define EDVSRESTARTSYS (-512)
+#define EDVSDVSBUSY (-317)
+#define EDVSDCNODE (-326)
 
 #endif /* DVK_ERRORS_H */

@@ -60,7 +60,7 @@ typedef struct {
 } mess_C;
 
 typedef struct {
-  int m_source; /* endpoint of the sender, filled in by the receiver's DVK */
+  int m_source; /* endpoint of the sender, filled in by the sender's libdvk */
   int m_type;
   union {
     mess_1 m_m1;

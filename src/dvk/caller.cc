@@ -313,6 +313,7 @@ int Caller::answer(uint32_t peer, OpKind kind, const message& m, Deadline deadli
       return OK;
     }
     if (!awaits_me(client)) return EDVSPROCSTS;
+    if (!may_receive(client, slot_)) return EDVSTRAPDENIED;
     const RxPhase phase = load_rx(client).phase;
     if (phase == RxPhase::kWaiting) continue;  // its gate has opened just now
     if (phase != RxPhase::kParked && !is_migrating(client)) return EDVSPROCSTS;

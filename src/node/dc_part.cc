@@ -259,6 +259,15 @@ bool DcPart::send(NodeId node, const wire::Operation& operation) {
   return context_.links->send(node, wire::FrameType::kOperation, wire::encode_operation(operation));
 }
 
+void DcPart::on_operation(NodeId from, const wire::Operation& operation) {
+  if (from < dvk::kRegionNodes) {
+    auto& entry = region_.header().nodes[from];
+    entry.received.fetch_add(1, std::memory_order_relaxed);
+    entry.received_at_ns.store(realtime_ns(), std::memory_order_relaxed);
+  }
+  ops_->on_operation(from, operation);
+}
+
 void DcPart::drive_later(uint32_t slot) {
   run_after(context_.executor, std::chrono::milliseconds(2), [weak = weak_from_this(), slot] {
     if (auto self = weak.lock()) self->ops_->drive(slot);

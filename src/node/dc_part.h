@@ -73,9 +73,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void on_migration(const MigrationRecord& record, const MigrationRecord* before);
 
   // ---- from other nodes ----
-  void on_operation(NodeId from, const wire::Operation& operation) {
-    ops_->on_operation(from, operation);
-  }
+  void on_operation(NodeId from, const wire::Operation& operation);
   void on_link_up(NodeId node) { ops_->on_link_up(node); }
   void on_link_down(NodeId node);
   void on_writable(NodeId node);

@@ -56,6 +56,12 @@ Result<TaskDescription> DcPart::describe(uint32_t slot) {
     return Error(Code::kNotFound, "the process of that endpoint is not on this node");
   }
   if (migrates(task->id)) return under_way();
+  for (const auto& [standby_slot, standby] : standbys_) {
+    if (standby.task != task->id) continue;
+    return Error(Code::kConflict, "the process stands by for endpoint " +
+                                      std::to_string(region_.number_of(standby_slot)) +
+                                      ", which would be forgotten; unbind it there first");
+  }
   TaskDescription description;
   description.task = task->id;
   for (const auto& [bound_slot, bound] : bound_) {
@@ -89,6 +95,11 @@ void DcPart::check_arrival(const TaskDescription& description, Done<bool> done) 
   if (!is_plain_id(description.task)) fit = Error(Code::kInvalid, "a bad id");
   if (fit.ok() && context_.faults.fires(Fault::kPreflight)) {
     fit = Error(Code::kUnsupported, "the preflight refused (injected)");
+  }
+  for (const uint32_t slot : description.slots) {
+    if (standbys_.count(slot) == 0) continue;
+    fit = Error(Code::kConflict, "node " + context_.config.name + " has a backup or replica of " +
+                                     std::to_string(region_.number_of(slot)));
   }
   if (fit.ok()) fit = check_room(description);
   if (fit.ok()) fit = check_ids_and_files(description);

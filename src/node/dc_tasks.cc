@@ -47,7 +47,7 @@ void DcPart::try_run(RunRequest request, Done<Json> done) {
   std::optional<uint32_t> slot;
   if (request.endpoint.has_value()) {
     const uint32_t asked = region_.slot_of(*request.endpoint);
-    if (asked < region_.slots()) slot = asked;
+    if (asked < region_.slots() && *request.endpoint != HARDWARE) slot = asked;
   } else {
     slot = free_user_slot();
   }

@@ -229,9 +229,15 @@ void Conductor::create_dc(const DcRecord& asked, Done<bool> done) {
   spec.tasks = record.tasks;
   spec.sysprocs = record.sysprocs;
   if (Status fits = dvk::check_spec(spec); !fits.ok()) return done(fits.error());
-  int id = 0;
-  for (const auto& [name, dc] : cluster_.dcs()) id = std::max(id, dc.id + 1);
-  if (asked.id >= 0) id = asked.id;
+  int id = asked.id;
+  for (const auto& [name, dc] : cluster_.dcs()) {
+    if (asked.id < 0) id = std::max(id, dc.id);
+    if (dc.id == asked.id && name != record.name) {
+      return done(Error(Code::kConflict,
+                        "DC id " + std::to_string(dc.id) + " is that of " + name + " already"));
+    }
+  }
+  if (asked.id < 0) ++id;
   record.id = id;
   // Its clock starts at an hour, so that offsets to it are positive on freshly booted machines.
   constexpr int64_t kHourNs = 3'600'000'000'000;
@@ -242,12 +248,13 @@ void Conductor::create_dc(const DcRecord& asked, Done<bool> done) {
   std::vector<Change> changes = {Change::put(key, to_text(to_json(record))),
                                  Change::put(id_key, record.name)};
   context_.store.txn(
-      std::move(compares), std::move(changes), [this, record, done](Result<TxnResult> result) {
+      std::move(compares), std::move(changes),
+      [this, asked, record, done](Result<TxnResult> result) {
         if (!result.ok()) return done(result.error());
         if (!result->applied && cluster_.dc(record.name) == nullptr) {
           // The id was just taken by another new DC: known by the next turn of the watch.
           run_after(context_.executor, std::chrono::milliseconds(20),
-                    [this, record, done] { create_dc(record, done); });
+                    [this, asked, done] { create_dc(asked, done); });
           return;
         }
         if (!result->applied) {
