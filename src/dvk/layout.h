@@ -38,6 +38,21 @@
 // answer), and local processes then treat it as any local peer: they take its message, or push the
 // answer into it. What they did, dvsd reads back from the mirror and sends home
 // (src/proxy/remote_ops.h).
+//
+// Memory order. Accesses are sequentially consistent unless they say otherwise. These pairs need
+// it: each side stores its word and then loads the other's, and one of the two must see the other.
+//   rx = kWaiting, then sender set         receive()       tx = kPosted and its bit, then rx
+//                                                          post(), announce()
+//   tx = kPosted, then the peer's kind     post()          kind, then everybody's tx
+//                                                          unbind(), RemoteOps::on_place_changed()
+//   inside, then flags                     enter()         kMigrating, then inside    settle()
+//   touching, then the peer's flags        touch()         kMigrating, then touching  settle()
+//   touched, then rx                       claim_memory()  rx, then touched await_copies() word,
+//   then summary                     SlotSet::set    summary, then word         SlotSet::find
+//   event's sleep bit, then futex(2)       event_sleep()   state, then event event_signal()
+// Messages are stored relaxed and loaded acquire: the swap of rx (kFull) or tx (kPosted) that
+// follows publishes them, and the swap after a load tells whether what was read counts. Hints (cpu,
+// partner), counters and the permission record are relaxed: nothing is decided by their order.
 #pragma once
 
 #include <cstddef>

@@ -5,6 +5,8 @@
 namespace dvs::dvk {
 
 void clear_set(const Region& region, SlotSet set) {
+  set.repair();  // a search that was killed may have left a member that none finds
+  set.repair();  // a search that died may have left a member that none finds
   for (uint32_t member = set.find(0); member < region.slots(); member = set.find(0)) {
     set.clear(member);
   }

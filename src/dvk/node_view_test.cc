@@ -1,10 +1,10 @@
 // Single steps of dvsd on a region that the histories of proxy/explore/ reach only by way of many
 // others, and capsules as input.
-#include "dvk/node_view.h"
-
 #include <gtest/gtest.h>
 
 #include <random>
+
+#include "dvk/node_parts.h"
 
 namespace dvs::dvk {
 namespace {
@@ -153,6 +153,17 @@ TEST_F(NodeViewTest, CapsulesThatMakeNoSenseAreRefused) {
       commit_here(region, *capsule, 1, 2);
     }
   }
+}
+
+// A receiver that is killed in the middle of a search leaves a member without its hint.
+TEST_F(NodeViewTest, WhatASearchHasHiddenIsClearedToo) {
+  constexpr uint32_t kSlots = 128;
+  std::vector<Atomic<uint64_t>> words(SlotSet::size_in_words(kSlots));
+  const SlotSet set(words.data(), kSlots);
+  words[1].store(8);
+  ASSERT_EQ(set.find(0), kSlots);
+  clear_set(source_, set);
+  EXPECT_EQ(words[1].load(), 0u);
 }
 
 }  // namespace

@@ -131,5 +131,18 @@ TEST_F(Calls, WhoMayNotTalkToWhom) {
   EXPECT_TRUE(said(silent, "receive_source", 11));
 }
 
+// By dvsd, where the system does not let the process itself.
+TEST_F(Calls, MemoryThatOnlyAPrivilegedProcessMayRead) {
+  make_dc("lab");
+  const Process near = caller("n1", {"borrow"});
+  const Process far = caller("n2", {"borrow"});
+  const std::string lend_near = fmt::format("lend:{}", near.endpoint);
+  const std::string lend_far = fmt::format("lend:{}", far.endpoint);
+  const Process lender = caller("n1", {lend_near, lend_far});
+  EXPECT_TRUE(said(near, "borrow", 4711));
+  EXPECT_TRUE(said(lender, lend_near, OK));
+  EXPECT_TRUE(said(far, "borrow", 4711));
+}
+
 }  // namespace
 }  // namespace dvs::integration

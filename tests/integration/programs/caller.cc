@@ -1,5 +1,7 @@
 // caller STEP...: makes one call of libdvk after the other and says "STEP = RESULT" of each. A step
 // is CALL or CALL:NUMBER:NUMBER...; after the last one it waits to be killed.
+#include <sys/prctl.h>
+
 #include <cstring>
 #include <functional>
 #include <map>
@@ -46,6 +48,24 @@ int ask(const Numbers& n, bool for_pid) {
   const int rc = dvk_sendrec_T(n[0], &m, kPatienceMs);
   if (rc != OK) return rc;
   return for_pid ? m.m1_i2 : m.m1_i1;
+}
+
+// Asks n[0] to read a number from this process's memory, which only a privileged one may do.
+int lend(const Numbers& n) {
+  static int number = 4711;
+  prctl(PR_SET_DUMPABLE, 0);
+  message m{};
+  m.m1_p1 = reinterpret_cast<char*>(&number);
+  return dvk_sendrec_T(n[0], &m, kPatienceMs);
+}
+
+int borrow(const Numbers&) {
+  message m{};
+  if (const int rc = dvk_rcvrqst_T(&m, kPatienceMs); rc != OK) return rc;
+  int number = 0;
+  const int rc = dvk_vcopy(m.m_source, m.m1_p1, SELF, &number, sizeof number);
+  dvk_reply_T(m.m_source, &m, kPatienceMs);
+  return rc == OK ? number : rc;
 }
 
 int relay(const Numbers& n) {
@@ -103,6 +123,8 @@ const std::map<std::string, std::function<int(const Numbers&)>>& calls() {
       {"ask", [](const Numbers& n) { return ask(n, false); }},
       {"ask_pid", [](const Numbers& n) { return ask(n, true); }},
       {"relay", relay},
+      {"lend", lend},
+      {"borrow", borrow},
       {"hdw_notify", [](const Numbers& n) { return dvk_hdw_notify(my_dc(), n[0]); }},
       {"allow", allow},
       {"deny", deny},

@@ -1,0 +1,100 @@
+// Who rings is heard, whether the loop is looking or asleep, and nobody is heard after he has left.
+#include "node/doorbells.h"
+
+#include <gtest/gtest.h>
+
+#include <latch>
+
+namespace dvs {
+namespace {
+
+using std::chrono_literals::operator""ms;
+
+class DoorbellsTest : public testing::Test {
+ protected:
+  void stop() {
+    boost::asio::post(executor_, [this] { executor_.stop(); });
+  }
+
+  Executor executor_{1};
+  Doorbells doorbells_{executor_};
+  dvk::Atomic<uint32_t> word_{0};
+};
+
+TEST_F(DoorbellsTest, EveryRingIsHeard) {
+  constexpr uint32_t kRings = 200;
+  std::atomic<uint32_t> heard = 0;
+  const auto listening = doorbells_.listen(word_, [&] { heard = dvk::event_prepare(word_); });
+  std::thread ringer([&] {
+    for (uint32_t i = 1; i <= kRings; ++i) {
+      dvk::event_signal(word_);
+      // Each waits for the one before: so some find the loop awake and some asleep.
+      while (heard / 2 < i) {
+      }
+      if (i % 3 == 0) std::this_thread::sleep_for(1ms);
+    }
+    stop();
+  });
+  doorbells_.run();
+  ringer.join();
+  EXPECT_EQ(heard / 2, kRings);
+}
+
+TEST_F(DoorbellsTest, ARingBeforeTheFirstLookIsHeard) {
+  dvk::event_signal(word_);
+  const auto listening = doorbells_.listen(word_, [&] { stop(); });
+  doorbells_.run();
+}
+
+TEST_F(DoorbellsTest, TimersGoOnWhileNobodyRings) {
+  int ticks = 0;
+  std::function<void()> tick = [&] {
+    if (++ticks == 5) return stop();
+    run_after(executor_, 2ms, tick);
+  };
+  tick();
+  doorbells_.run();
+  EXPECT_EQ(ticks, 5);
+}
+
+TEST_F(DoorbellsTest, WhoLeavesIsNotCalledAnyMore) {
+  int calls = 0;
+  Doorbells::Listening listening;
+  listening = doorbells_.listen(word_, [&] {
+    ++calls;
+    listening.reset();
+    dvk::event_signal(word_);
+    run_after(executor_, 5ms, [this] { stop(); });
+  });
+  doorbells_.run();
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_F(DoorbellsTest, OfManyTheRightOneIsHeard) {
+  constexpr int kDcs = 64;
+  std::vector<dvk::Atomic<uint32_t>> words(kDcs);
+  std::vector<int> heard(kDcs);
+  std::vector<Doorbells::Listening> listening;
+  for (size_t i = 0; i < kDcs; ++i) {
+    listening.push_back(doorbells_.listen(words[i], [&, i] { ++heard[i]; }));
+  }
+  std::thread ringer([&] {
+    std::latch settled(1);
+    run_after(executor_, 5ms, [&] { settled.count_down(); });
+    settled.wait();
+    std::latch forgotten(1);
+    boost::asio::post(executor_, [&] {
+      std::fill(heard.begin(), heard.end(), 0);
+      forgotten.count_down();
+    });
+    forgotten.wait();
+    dvk::event_signal(words[40]);
+    run_after(executor_, 5ms, [this] { stop(); });
+  });
+  doorbells_.run();
+  ringer.join();
+  for (size_t i = 0; i < kDcs; ++i) EXPECT_EQ(heard[i], i == 40 ? 1 : 0) << i;
+}
+
+}  // namespace
+}  // namespace dvs
