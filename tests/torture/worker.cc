@@ -461,7 +461,8 @@ void Worker::wake(Depth depth) {
   const Target target = pick(depth, false);
   const int rc =
       timed(depth, "wakeup", 0, false, [&] { return dvk_wakeup(kDcid, target.endpoint); });
-  expect(depth, "wakeup", rc, {EDVSDSTDIED, EDVSENDPOINT, EDVSMIGRATE, EDVSPROCRUN});
+  // (Remote: who is just being bound is a backup for a moment.)
+  expect(depth, "wakeup", rc, {EDVSDSTDIED, EDVSENDPOINT, EDVSMIGRATE, EDVSPROCRUN, EDVSRMTPROC});
   ledger_.totals.wakeups.fetch_add(rc == OK ? 1 : 0, std::memory_order_relaxed);
 }
 
