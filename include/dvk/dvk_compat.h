@@ -45,9 +45,6 @@
 #ifndef NR_PROCS
 #define NR_PROCS (1024 - NR_TASKS)
 #endif
-#ifndef NR_SYS_PROCS
-#define NR_SYS_PROCS 64 /* tasks and servers: the slots that have no generations */
-#endif
 #ifndef NR_SERVERS
 #define NR_SERVERS (NR_SYS_PROCS - NR_TASKS)
 #endif
@@ -78,12 +75,6 @@
 #ifndef KERNEL
 #define KERNEL (-1)
 #endif
-#ifndef SYSTEM
-#define SYSTEM (-2)
-#endif
-#ifndef SYSTASK
-#define SYSTASK(node) (SYSTEM - (node)) /* of the first NR_SYSTASKS nodes */
-#endif
 #ifndef SLOTS
 #define SLOTS (SYSTEM - NR_SYSTASKS)
 #endif
@@ -108,14 +99,6 @@
 
 /* ---- messages ------------------------------------------------------------------------------- */
 
-/* The members of a notification. */
-#ifndef NOTIFY_SOURCE
-#define NOTIFY_SOURCE m_source
-#define NOTIFY_TYPE m_type
-#define NOTIFY_FLAGS m9_i1
-#define NOTIFY_ARG m9_l1
-#define NOTIFY_TIMESTAMP m9_t1
-#endif
 #ifndef MINIX_MSG
 #define MINIX_MSG 1
 #endif
@@ -193,20 +176,8 @@
 #define DVS_BIT_USERMODE 2
 #define DVS_BIT_INITIALIZED 8
 #endif
-#ifndef DVS_RUNNING
-#define DVS_RUNNING 0
-#endif
-#ifndef DVS_NO_INIT
-#define DVS_NO_INIT (-1)
-#endif
 #ifndef BIT_DC_FREE
 #define BIT_DC_FREE 1
-#endif
-#ifndef DC_RUNNING
-#define DC_RUNNING 0
-#endif
-#ifndef DC_FREE
-#define DC_FREE (1 << BIT_DC_FREE)
 #endif
 
 /* ---- one line of text of each structure, for printf ------------------------------------------ */

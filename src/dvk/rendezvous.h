@@ -30,6 +30,8 @@ inline bool is_gone(Kind kind) { return kind == Kind::kFree || kind == Kind::kEn
 inline bool runs_here(Kind kind) { return kind == Kind::kLocal || kind == Kind::kReplica; }
 // Its operations are driven from this node.
 inline bool acts_here(Kind kind) { return runs_here(kind) || kind == Kind::kEnded; }
+// Operations addressed to such an endpoint go to another node.
+inline bool is_elsewhere(Kind kind) { return kind == Kind::kRemote || kind == Kind::kBackup; }
 // What became of an operation for the process in `slot` is not known here, also when it has gone
 // since (the slot still names its last node).
 inline bool is_decided_elsewhere(const Region& region, uint32_t slot) {
@@ -37,15 +39,13 @@ inline bool is_decided_elsewhere(const Region& region, uint32_t slot) {
   const Kind kind = load_kind(d);
   const bool was_elsewhere =
       d.incarnation.load() != 0 && d.node.load() != region.header().local_node;
-  return kind == Kind::kFree ? was_elsewhere : kind == Kind::kRemote || kind == Kind::kBackup;
+  return kind == Kind::kFree ? was_elsewhere : is_elsewhere(kind);
 }
 // A replica here, while the first of them is on another node.
 inline bool is_standby(const Region& region, uint32_t slot) {
   const Descriptor& d = region.at(slot);
   return load_kind(d) == Kind::kReplica && d.node.load() != region.header().local_node;
 }
-// Operations addressed to such an endpoint go to another node.
-inline bool is_elsewhere(Kind kind) { return kind == Kind::kRemote || kind == Kind::kBackup; }
 
 // What only a client that waits for it takes.
 inline bool is_answer(OpKind kind) { return kind == OpKind::kReply || kind == OpKind::kRelay; }
