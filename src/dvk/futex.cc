@@ -70,11 +70,7 @@ bool event_await(Atomic<uint32_t>& event, uint32_t prepared, Near near) {
 }
 
 bool event_sleep(std::atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
-  uint32_t expected = prepared;
-  if (!event.compare_exchange_strong(expected, prepared | 1, std::memory_order_seq_cst) &&
-      expected != (prepared | 1)) {
-    return true;
-  }
+  if (!event_mark(event, prepared)) return true;
   return futex_wait(event, prepared | 1, deadline) != ETIMEDOUT;
 }
 

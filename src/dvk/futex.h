@@ -64,6 +64,13 @@ inline uint32_t event_prepare(Atomic<uint32_t>& event) {
   return event.load(std::memory_order_seq_cst) & ~1u;
 }
 
+// Says that somebody is about to sleep on it. False: there was a change since prepare.
+inline bool event_mark(Atomic<uint32_t>& event, uint32_t prepared) {
+  uint32_t expected = prepared;
+  return event.compare_exchange_strong(expected, prepared | 1, std::memory_order_seq_cst) ||
+         expected == (prepared | 1);
+}
+
 // Where the one who is expected to cause the change runs.
 enum class Near {
   kAsleep,     // nowhere, or nobody knows: it will take longer than a sleep

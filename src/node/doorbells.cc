@@ -2,92 +2,71 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 
 #include "base/clock.h"
+#include "dvk/futex.h"
 
 namespace dvs {
-namespace {
 
-// How long the loop goes on looking after there was something to do: a message to another node is
-// back sooner, and a sleep costs several times a look.
-constexpr int64_t kAwakeNs = 50'000;
-constexpr int kProbeEvery = 32;
-// A ringer may be killed between the ring and the wake, and the word is the DC's to spoil: neither
-// may keep dvsd waiting.
-constexpr int64_t kLookMs = 100;
+void HaltPoll::waited(int64_t ns) {
+  if (ns <= kMostNs) {
+    window_ns_ = kMostNs;
+  } else {
+    window_ns_ /= 2;
+  }
+}
 
-}  // namespace
-
-// One doorbell. Its thread sleeps at the gate until the loop goes to sleep, then on the doorbell.
-class Doorbells::Handle : public std::enable_shared_from_this<Handle> {
+// One doorbell.
+class Doorbells::Handle {
  public:
-  Handle(Executor& executor, dvk::Atomic<uint32_t>& doorbell, std::function<void()> rung)
-      : executor_(executor), doorbell_(doorbell), rung_(std::move(rung)) {}
-  ~Handle() {
-    stopping_ = true;
-    dvk::event_signal(gate_);
-    dvk::event_signal(doorbell_);
-    if (thread_.joinable()) thread_.join();
-  }
+  Handle(std::unique_ptr<Sleeper> sleeper, dvk::Atomic<uint32_t>& doorbell,
+         std::function<void()> rung)
+      : sleeper_(std::move(sleeper)), doorbell_(doorbell), rung_(std::move(rung)) {}
 
-  void start() {
-    thread_ = std::thread([this] { watch(); });
-  }
-
-  // From the loop. True: it rang since the last look.
+  // True: it rang since the last look.
   bool look() {
     const uint32_t now = dvk::event_prepare(doorbell_);
-    if (seen_.exchange(now) == now) return false;
+    if (std::exchange(seen_, now) == now) return false;
     rung_();
     return true;
   }
 
-  // From the loop, which is about to sleep.
-  void arm() {
-    if (!armed_.exchange(true)) dvk::event_signal(gate_);
-  }
+  bool arm() { return sleeper_->arm(seen_); }
 
  private:
-  void watch() {
-    while (!stopping_) {
-      const uint32_t gate = dvk::event_prepare(gate_);
-      if (!armed_) {
-        dvk::event_sleep(gate_, gate, dvk::Deadline::never());
-        continue;
-      }
-      const uint32_t now = dvk::event_prepare(doorbell_);
-      if (now == seen_) {
-        dvk::event_sleep(doorbell_, now, dvk::Deadline::after_ms(kLookMs));
-        continue;
-      }
-      armed_ = false;
-      boost::asio::post(executor_, [] {});  // the loop wakes and looks
-    }
-  }
-
-  Executor& executor_;
+  std::unique_ptr<Sleeper> sleeper_;
   dvk::Atomic<uint32_t>& doorbell_;
   const std::function<void()> rung_;
-  std::atomic<uint32_t> seen_ = 1;  // no count is odd: there is something to look at
-  dvk::Atomic<uint32_t> gate_ = 0;
-  std::atomic<bool> armed_ = false;
-  std::atomic<bool> stopping_ = false;
-  std::thread thread_;
+  uint32_t seen_ = 1;  // no count is odd: there is something to look at
 };
+
+namespace {
+
+std::unique_ptr<Sleepers> best_sleepers(Executor& executor) {
+  auto ring = make_sleeping_ring(executor);
+  return ring ? std::move(ring) : make_sleeping_threads(executor);
+}
+
+}  // namespace
+
+Doorbells::Doorbells(Executor& executor) : Doorbells(executor, best_sleepers(executor)) {}
+
+Doorbells::Doorbells(Executor& executor, std::unique_ptr<Sleepers> sleepers)
+    : executor_(executor), sleepers_(std::move(sleepers)) {}
 
 Doorbells::~Doorbells() = default;
 
 Doorbells::Listening Doorbells::listen(dvk::Atomic<uint32_t>& doorbell,
                                        std::function<void()> rung) {
-  auto handle = std::make_shared<Handle>(executor_, doorbell, std::move(rung));
-  handle->start();
+  auto handle = std::make_shared<Handle>(sleepers_->on(doorbell), doorbell, std::move(rung));
   handles_.push_back(handle);
   boost::asio::post(executor_, [] {});
   return handle;
 }
 
-bool Doorbells::look() {
+bool Doorbells::look_at_doorbells() {
   bool rang = false;
   for (auto it = handles_.begin(); it != handles_.end();) {
     if (const auto handle = it->lock()) {
@@ -100,34 +79,42 @@ bool Doorbells::look() {
   return rang;
 }
 
-void Doorbells::arm() {
+Doorbells::Cause Doorbells::look(bool asleep) {
+  const bool handled = (asleep ? executor_.run_one() : executor_.poll()) > 0;
+  if (look_at_doorbells()) return kRing;
+  return handled ? kHandler : kNothing;
+}
+
+// False: one has rung since it was looked at.
+bool Doorbells::arm() {
+  bool quiet = true;
   for (const auto& weak : handles_) {
-    if (const auto handle = weak.lock()) handle->arm();
+    if (const auto handle = weak.lock()) quiet &= handle->arm();
   }
+  sleepers_->begin();
+  return quiet;
 }
 
-// (Who rings before its thread sleeps is seen by the thread.)
-void Doorbells::sleep() {
-  arm();
-  executor_.run_one();
-}
-
+// What follows a ring (an answer from another node, mostly) and what follows a handler (the next
+// request, mostly) take different times, so each has its own patience.
 void Doorbells::run() {
-  int64_t window_ns = kAwakeNs;  // shrinks while looking is in vain
-  int64_t awake_until_ns = 0;
-  unsigned sleeps = 0;
+  std::array<HaltPoll, 3> patience;
+  Cause last = kNothing;
+  int64_t since_ns = monotonic_ns();
+  bool asleep = false;
   const auto work = boost::asio::make_work_guard(executor_);
   while (!executor_.stopped()) {
-    const bool did = executor_.poll() > 0;
-    if (look() || did) {
-      if (monotonic_ns() < awake_until_ns) window_ns = kAwakeNs;
-      awake_until_ns = monotonic_ns() + window_ns;
-    } else if (monotonic_ns() < awake_until_ns) {
+    const Cause cause = look(asleep);
+    asleep = false;
+    const int64_t waited_ns = monotonic_ns() - since_ns;
+    if (cause != kNothing) {
+      patience[last].waited(waited_ns);
+      last = cause;
+      since_ns += waited_ns;
+    } else if (waited_ns < patience[last].window_ns()) {
       sched_yield();
     } else {
-      window_ns = ++sleeps % kProbeEvery == 0 ? kAwakeNs : window_ns / 2;
-      sleep();
-      awake_until_ns = monotonic_ns() + window_ns;
+      asleep = arm();
     }
   }
 }

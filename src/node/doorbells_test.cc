@@ -1,28 +1,35 @@
-// Who rings is heard, whether the loop is looking or asleep, and nobody is heard after he has left.
+// Who rings is heard, whether the loop is looking or asleep, and nobody is heard after he has left:
+// with each kind of sleeper that this kernel has.
 #include "node/doorbells.h"
 
 #include <gtest/gtest.h>
 
 #include <boost/asio/post.hpp>
+#include <cstdio>
 #include <latch>
+#include <thread>
+
+#include "dvk/futex.h"
 
 namespace dvs {
 namespace {
 
 using std::chrono_literals::operator""ms;
 
-class DoorbellsTest : public testing::Test {
+using Make = std::unique_ptr<Sleepers> (*)(Executor&);
+
+class DoorbellsTest : public testing::TestWithParam<Make> {
  protected:
   void stop() {
     boost::asio::post(executor_, [this] { executor_.stop(); });
   }
 
   Executor executor_{1};
-  Doorbells doorbells_{executor_};
+  Doorbells doorbells_{executor_, GetParam()(executor_)};
   dvk::Atomic<uint32_t> word_{0};
 };
 
-TEST_F(DoorbellsTest, EveryRingIsHeard) {
+TEST_P(DoorbellsTest, EveryRingIsHeard) {
   constexpr uint32_t kRings = 200;
   std::atomic<uint32_t> heard = 0;
   const auto listening = doorbells_.listen(word_, [&] { heard = dvk::event_prepare(word_); });
@@ -41,13 +48,13 @@ TEST_F(DoorbellsTest, EveryRingIsHeard) {
   EXPECT_EQ(heard / 2, kRings);
 }
 
-TEST_F(DoorbellsTest, ARingBeforeTheFirstLookIsHeard) {
+TEST_P(DoorbellsTest, ARingBeforeTheFirstLookIsHeard) {
   dvk::event_signal(word_);
   const auto listening = doorbells_.listen(word_, [&] { stop(); });
   doorbells_.run();
 }
 
-TEST_F(DoorbellsTest, TimersGoOnWhileNobodyRings) {
+TEST_P(DoorbellsTest, TimersGoOnWhileNobodyRings) {
   int ticks = 0;
   std::function<void()> tick = [&] {
     if (++ticks == 5) return stop();
@@ -58,7 +65,7 @@ TEST_F(DoorbellsTest, TimersGoOnWhileNobodyRings) {
   EXPECT_EQ(ticks, 5);
 }
 
-TEST_F(DoorbellsTest, WhoLeavesIsNotCalledAnyMore) {
+TEST_P(DoorbellsTest, WhoLeavesIsNotCalledAnyMore) {
   int calls = 0;
   Doorbells::Listening listening;
   listening = doorbells_.listen(word_, [&] {
@@ -71,7 +78,7 @@ TEST_F(DoorbellsTest, WhoLeavesIsNotCalledAnyMore) {
   EXPECT_EQ(calls, 1);
 }
 
-TEST_F(DoorbellsTest, OfManyTheRightOneIsHeard) {
+TEST_P(DoorbellsTest, OfManyTheRightOneIsHeard) {
   constexpr int kDcs = 64;
   std::vector<dvk::Atomic<uint32_t>> words(kDcs);
   std::vector<int> heard(kDcs);
@@ -95,6 +102,42 @@ TEST_F(DoorbellsTest, OfManyTheRightOneIsHeard) {
   doorbells_.run();
   ringer.join();
   for (size_t i = 0; i < kDcs; ++i) EXPECT_EQ(heard[i], i == 40 ? 1 : 0) << i;
+}
+
+TEST_P(DoorbellsTest, WhoRingsAndDiesBeforeTheWakeIsHeard) {
+  const auto listening = doorbells_.listen(word_, [&] {
+    if (word_ >= 2) stop();
+  });
+  std::thread ringer([&] {
+    while ((word_ & 1) == 0) {
+    }
+    word_ = 2;  // the ring, without the wake
+  });
+  doorbells_.run();
+  ringer.join();
+}
+
+std::vector<Make> kinds() {
+  std::vector<Make> kinds{make_sleeping_threads};
+  Executor executor;
+  if (make_sleeping_ring(executor) != nullptr) {
+    kinds.push_back(make_sleeping_ring);
+  } else {
+    std::puts("this kernel has no futexes in io_uring: sleeping threads only");
+  }
+  return kinds;
+}
+
+INSTANTIATE_TEST_SUITE_P(Sleepers, DoorbellsTest, testing::ValuesIn(kinds()), [](const auto& kind) {
+  return kind.param == make_sleeping_ring ? "Ring" : "Threads";
+});
+
+TEST(HaltPollTest, LooksWhereItIsWorthIt) {
+  HaltPoll patience;
+  for (int i = 0; i < 20; ++i) patience.waited(1'000'000);
+  EXPECT_LT(patience.window_ns(), 1000);
+  patience.waited(HaltPoll::kMostNs - 1);
+  EXPECT_EQ(patience.window_ns(), HaltPoll::kMostNs);
 }
 
 }  // namespace
