@@ -1,6 +1,6 @@
-// dvk_vcopy between nodes: the requester's node moves window after window, reading from wherever
-// the source is and writing to wherever the target is. Each step may be repeated; a party that is
-// being migrated makes the step wait.
+// dvk_vcopy between nodes: the requester's node moves window after window, several at a time, reading
+// from wherever the source is and writing to wherever the target is. Each step may be repeated; a
+// party that is being migrated makes the step wait.
 #include <algorithm>
 
 #include "proxy/remote_ops.h"
@@ -18,6 +18,8 @@ using wire::OperationType;
 namespace {
 
 constexpr uint32_t kMaxWindow = 1024 * 1024;
+// That a copy has under way: enough to keep both nodes and the link between them busy.
+constexpr size_t kWindows = 8;
 
 // A copy that needs no other node is interrupted after so many windows: dvsd has more to do.
 constexpr int kWindowsAtOnce = 16;
@@ -53,53 +55,76 @@ void RemoteOps::drive_copy(uint32_t slot, uint64_t number) {
       return;
     }
   }
-  if (!copy.waiting) step_copy(slot, copy);
+  step_copy(slot, copy);
 }
 
 // A window on its way must not arrive when the call is over.
 void RemoteOps::cancel_copy(uint32_t slot, uint64_t number) {
   auto copy = copies_.find(slot);
-  if (copy != copies_.end() && copy->second.waiting) return;
+  if (copy != copies_.end() && copy->second.waits()) return;
   copies_.erase(slot);
   dvk::finish(region_, slot, number, EDVSTIMEDOUT);
 }
 
-// Sends a step. Only the answer to the last one counts, so that no earlier one is on its way (and
-// may write) when the copy is over.
-void RemoteOps::await_copy(Copy& copy, uint32_t party, Operation& step) {
-  step.step = copy.step = ++copy_steps_;
-  copy.party = party;
-  copy.node = static_cast<NodeId>(region_.at(party).node.load());
-  env_.send(copy.node, step);
+bool RemoteOps::Copy::waits() const {
+  return std::any_of(windows.begin(), windows.end(), [](const Window& w) { return w.waiting; });
 }
 
-// Goes on until something has to be waited for, or the copy has a result.
+// Sends a step. Only the answer to a window's last one counts, so that no earlier one is on its way
+// (and may write) when the copy is over.
+void RemoteOps::await_answer(Window& window, uint32_t party, Operation& step) {
+  step.step = window.step = ++copy_steps_;
+  step.offset = window.offset;
+  window.waiting = true;
+  window.party = party;
+  window.node = static_cast<NodeId>(region_.at(party).node.load());
+  env_.send(window.node, step);
+}
+
+// Takes every window as far as it goes now. The copy has a result when none is left.
 void RemoteOps::step_copy(uint32_t slot, Copy& copy) {
-  const uint64_t total = copy.bytes;
-  const uint32_t window = window_of(region_);
-  int rc = total <= limit_of(region_) ? OK : EDVSBADRANGE;
-  for (int windows = 0; rc == OK && copy.offset < total;) {
-    const auto bytes = static_cast<uint32_t>(std::min<uint64_t>(window, total - copy.offset));
-    if (!copy.writing) {
-      rc = step_read(slot, copy, bytes);
-      if (rc == OK) copy.writing = true;
-    } else {
-      rc = step_write(slot, copy);
-      if (rc == OK) {
-        copy.offset += copy.window.size();
-        copy.writing = false;
-        if (++windows == kWindowsAtOnce && copy.offset < total) rc = kAgain;
-      }
-    }
-  }
-  if (rc == kWait || rc == kAgain) {
-    copy.waiting = rc == kWait;
-    if (rc == kAgain) env_.drive_later(slot);
-    return;
-  }
+  if (copy.bytes > limit_of(region_)) copy.rc = EDVSBADRANGE;
+  const int rc = step_windows(slot, copy);
+  if (rc == kAgain) env_.drive_later(slot);
+  if (rc == kAgain || rc == kWait) return;
   const uint64_t number = copy.number;
   copies_.erase(slot);
   dvk::finish(region_, slot, number, rc);
+}
+
+int RemoteOps::step_windows(uint32_t slot, Copy& copy) {
+  bool again = false;
+  int done = 0;
+  const auto step = [&](Window& window) {
+    const int rc = copy.rc == OK ? step_window(slot, copy, window) : copy.rc;
+    again |= rc == kAgain;
+    if (rc == kWait || rc == kAgain) return false;
+    copy.rc = rc;
+    again |= ++done == kWindowsAtOnce && copy.begun < copy.bytes;
+    return true;
+  };
+  for (auto window = copy.windows.begin(); window != copy.windows.end();) {
+    window = !window->waiting && step(*window) ? copy.windows.erase(window) : std::next(window);
+  }
+  while (copy.rc == OK && !again && copy.begun < copy.bytes && copy.windows.size() < kWindows) {
+    Window& window = copy.windows.emplace_back();
+    window.offset = copy.begun;
+    window.bytes = static_cast<uint32_t>(
+        std::min<uint64_t>(window_of(region_), copy.bytes - copy.begun));
+    copy.begun += window.bytes;
+    if (step(window)) copy.windows.pop_back();
+  }
+  if (copy.rc != OK) return copy.waits() ? kWait : copy.rc;
+  if (again) return kAgain;
+  return copy.windows.empty() ? OK : kWait;
+}
+
+int RemoteOps::step_window(uint32_t slot, const Copy& copy, Window& window) {
+  if (!window.writing) {
+    if (const int rc = step_read(slot, copy, window); rc != OK) return rc;
+    window.writing = true;
+  }
+  return step_write(slot, copy, window);
 }
 
 namespace {
@@ -126,86 +151,90 @@ int RemoteOps::with_memory(uint32_t requester, uint32_t party, Transfer transfer
   return rc;
 }
 
-int RemoteOps::step_read(uint32_t slot, Copy& copy, uint32_t bytes) {
+int RemoteOps::step_read(uint32_t slot, const Copy& copy, Window& window) {
   uint32_t source = 0;
   if (int rc = look_at_party(region_, copy.source, source); rc != OK) return rc;
-  const uint64_t address = copy.source_address + copy.offset;
+  const uint64_t address = copy.source_address + window.offset;
   if (dvk::runs_here(dvk::load_kind(region_.at(source)))) {
-    copy.window.resize(bytes);
-    return with_memory(
-        slot, source, [&] { return env_.read_memory(source, address, copy.window.data(), bytes); });
+    window.data.resize(window.bytes);
+    return with_memory(slot, source, [&] {
+      return env_.read_memory(source, address, window.data.data(), window.bytes);
+    });
   }
   Operation read = operation_of(slot, OperationType::kCopyRead, copy.number);
   read.peer = copy.source;
   read.epoch = region_.at(source).epoch.load();
   read.home_epoch = region_.at(slot).epoch.load();
-  read.offset = copy.offset;
   read.address = address;
-  read.length = bytes;
-  await_copy(copy, source, read);
+  read.length = window.bytes;
+  await_answer(window, source, read);
   return kWait;
 }
 
-int RemoteOps::step_write(uint32_t slot, Copy& copy) {
+int RemoteOps::step_write(uint32_t slot, const Copy& copy, Window& window) {
   uint32_t target = 0;
   if (int rc = look_at_party(region_, copy.target, target); rc != OK) return rc;
-  const uint64_t address = copy.target_address + copy.offset;
+  const uint64_t address = copy.target_address + window.offset;
   if (dvk::runs_here(dvk::load_kind(region_.at(target)))) {
     return with_memory(slot, target, [&] {
-      return env_.write_memory(target, address, copy.window.data(), copy.window.size());
+      return env_.write_memory(target, address, window.data.data(), window.data.size());
     });
   }
   Operation write = operation_of(slot, OperationType::kCopyWrite, copy.number);
   write.peer = copy.target;
   write.epoch = region_.at(target).epoch.load();
   write.home_epoch = region_.at(slot).epoch.load();
-  write.offset = copy.offset;
   write.address = address;
-  write.data = copy.window;
-  await_copy(copy, target, write);
+  write.data = window.data;
+  await_answer(window, target, write);
   return kWait;
+}
+
+// The window that this answers, if it is an answer to its last step.
+RemoteOps::Window* RemoteOps::find_window(const Operation& answer) {
+  if (!is_mine(answer)) return nullptr;
+  const auto copy = copies_.find(answer.slot);
+  if (copy == copies_.end() || copy->second.number != answer.number) return nullptr;
+  for (Window& window : copy->second.windows) {
+    if (window.waiting && window.step == answer.step) return &window;
+  }
+  return nullptr;
+}
+
+// Answers that will not come, or not be believed: those windows' steps are repeated.
+void RemoteOps::stop_waiting(uint32_t slot, const std::function<bool(const Window&)>& which) {
+  const auto copy = copies_.find(slot);
+  if (copy == copies_.end()) return;
+  for (Window& window : copy->second.windows) {
+    if (which(window)) window.waiting = false;
+  }
 }
 
 void RemoteOps::on_retry(const Operation& operation) {
   if (!is_mine(operation)) return;
-  if (auto found = copies_.find(operation.slot); found != copies_.end()) {
-    Copy& copy = found->second;
-    if (copy.number == operation.number && copy.step == operation.step) copy.waiting = false;
-  }
+  if (Window* window = find_window(operation)) window->waiting = false;
   env_.drive_later(operation.slot);
 }
 
 void RemoteOps::on_copy_result(const Operation& operation) {
-  if (!is_mine(operation)) return;
-  auto found = copies_.find(operation.slot);
-  if (found == copies_.end()) return;
-  Copy& copy = found->second;
+  Window* window = find_window(operation);
   const bool is_data = operation.type == OperationType::kCopyData;
-  if (copy.number != operation.number || copy.step != operation.step || !copy.waiting ||
-      copy.offset != operation.offset || copy.writing == is_data) {
-    return;
+  if (window == nullptr || window->offset != operation.offset || window->writing == is_data) return;
+  Copy& copy = copies_.find(operation.slot)->second;
+  const bool fits = !is_data || operation.rc != OK || operation.data.size() == window->bytes;
+  const int rc = fits ? result_from_elsewhere(operation.rc) : EDVSFAULT;
+  window->waiting = false;
+  if (rc != OK) {
+    copy.rc = rc;
+  } else if (is_data) {
+    window->data = operation.data;
+    window->writing = true;
+  } else {
+    copy.windows.remove_if([&](const Window& w) { return &w == window; });
   }
-  copy.waiting = false;
   const TxWord tx = dvk::load_tx(region_.at(operation.slot));
   if (tx.phase == TxPhase::kCancel) return cancel_copy(operation.slot, operation.number);
-  if (!dvk::is_outstanding(tx)) return;  // its owner did not wait for it
-  const uint64_t left = copy.bytes - copy.offset;
-  const bool fits =
-      !is_data || operation.data.size() == std::min<uint64_t>(window_of(region_), left);
-  const int rc = operation.rc == OK && !fits ? EDVSFAULT : operation.rc;
-  if (rc != OK) {
-    copies_.erase(found);
-    finish_with(operation.slot, operation.number, rc);
-    return;
-  }
-  if (is_data) {
-    copy.window = operation.data;
-    copy.writing = true;
-  } else {
-    copy.offset += copy.window.size();
-    copy.writing = false;
-  }
-  step_copy(operation.slot, copy);
+  if (dvk::is_outstanding(tx)) step_copy(operation.slot, copy);  // (else its owner did not wait)
 }
 
 // ---- the other node's side

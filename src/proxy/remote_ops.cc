@@ -82,9 +82,7 @@ void RemoteOps::on_link_up(NodeId node) {
   for (uint32_t slot = 0; slot < region_.slots(); ++slot) {
     Descriptor& d = region_.at(slot);
     if (!dvk::acts_here(dvk::load_kind(d))) continue;
-    if (auto copy = copies_.find(slot); copy != copies_.end()) {
-      copy->second.waiting &= copy->second.node != node;
-    }
+    stop_waiting(slot, [&](const Window& window) { return window.node == node; });
     const uint32_t peer = region_.slot_of(d.tx_peer.load());
     const bool carried = dvk::load_tx_kind(d) == OpKind::kVcopy;
     if (peer < region_.slots() && (carried || region_.at(peer).node.load() == node)) drive(slot);
@@ -101,10 +99,8 @@ void RemoteOps::on_place_changed(uint32_t slot) {
       report(source);  // what it brought along
     }
     if (!dvk::acts_here(dvk::load_kind(d))) continue;
-    if (auto copy = copies_.find(source); copy != copies_.end()) {
-      // (The answer was not believed while the requester itself was migrating.)
-      copy->second.waiting &= copy->second.party != slot && source != slot;
-    }
+    // (The answer was not believed while the requester itself was migrating.)
+    stop_waiting(source, [&](const Window& window) { return window.party == slot || source == slot; });
     if (source == slot || to_it || dvk::load_tx_kind(d) == OpKind::kVcopy) drive(source);
   }
   if (dvk::is_elsewhere(dvk::load_kind(region_.at(slot)))) report(slot);
@@ -205,13 +201,14 @@ bool RemoteOps::is_mine(const Operation& operation) const {
          dvk::load_tx(d).number == operation.number && !dvk::is_migrating(d);
 }
 
-// With a result from another node, which is input.
-void RemoteOps::finish_with(uint32_t slot, uint64_t number, int rc) {
-  dvk::finish(region_, slot, number, rc <= OK && rc >= kLowestResult ? rc : EDVSINVAL);
+// Another node's result, which is input.
+int RemoteOps::result_from_elsewhere(int rc) {
+  return rc <= OK && rc >= kLowestResult ? rc : EDVSINVAL;
 }
 
 void RemoteOps::on_ack(const Operation& operation) {
-  if (is_mine(operation)) finish_with(operation.slot, operation.number, operation.rc);
+  if (!is_mine(operation)) return;
+  dvk::finish(region_, operation.slot, operation.number, result_from_elsewhere(operation.rc));
 }
 
 void RemoteOps::on_answer(const Operation& operation) {

@@ -20,6 +20,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <list>
 #include <map>
 #include <string>
 #include <vector>
@@ -64,6 +65,17 @@ class RemoteOps {
   void drive(uint32_t slot);
 
  private:
+  // One piece of a copy under way: read from its source, then written to its target.
+  struct Window {
+    uint64_t offset = 0;
+    uint32_t bytes = 0;
+    bool writing = false;  // it has been read
+    std::string data;
+    bool waiting = false;  // for an answer about `party`, from `node`
+    uint32_t party = 0;
+    NodeId node = 0;
+    uint32_t step = 0;
+  };
   struct Copy {
     uint64_t number = 0;
     int source = 0;
@@ -71,13 +83,11 @@ class RemoteOps {
     uint64_t source_address = 0;
     uint64_t target_address = 0;
     uint64_t bytes = 0;
-    uint64_t offset = 0;
-    bool writing = false;
-    std::string window;
-    bool waiting = false;  // for an answer about `party`, from `node`
-    uint32_t party = 0;
-    NodeId node = 0;
-    uint32_t step = 0;
+    uint64_t begun = 0;  // bytes that have been, or are, in a window
+    int rc = 0;          // once it is an error, what is under way is waited for, and nothing begun
+    std::list<Window> windows;
+
+    bool waits() const;
   };
 
   wire::Operation operation_of(uint32_t slot, wire::OperationType type, uint64_t number) const;
@@ -104,17 +114,21 @@ class RemoteOps {
   bool take_back(uint32_t slot, uint64_t number);
   void answer(NodeId to, const wire::Operation& request, wire::OperationType type, int rc = 0,
               uint32_t epoch = 0);
-  void finish_with(uint32_t slot, uint64_t number, int rc);
+  static int result_from_elsewhere(int rc);
   bool is_mine(const wire::Operation& operation) const;
 
   void drive_copy(uint32_t slot, uint64_t number);
   void cancel_copy(uint32_t slot, uint64_t number);
   void step_copy(uint32_t slot, Copy& copy);
-  void await_copy(Copy& copy, uint32_t party, wire::Operation& step);
+  int step_windows(uint32_t slot, Copy& copy);
+  int step_window(uint32_t slot, const Copy& copy, Window& window);
+  void await_answer(Window& window, uint32_t party, wire::Operation& step);
+  Window* find_window(const wire::Operation& answer);
+  void stop_waiting(uint32_t slot, const std::function<bool(const Window&)>& which);
   template <typename Transfer>
   int with_memory(uint32_t requester, uint32_t party, Transfer transfer);
-  int step_read(uint32_t slot, Copy& copy, uint32_t bytes);
-  int step_write(uint32_t slot, Copy& copy);
+  int step_read(uint32_t slot, const Copy& copy, Window& window);
+  int step_write(uint32_t slot, const Copy& copy, Window& window);
   void on_copy_read(NodeId from, const wire::Operation& operation);
   void on_copy_write(NodeId from, const wire::Operation& operation);
   void on_retry(const wire::Operation& operation);
