@@ -76,15 +76,15 @@ Status Conductor::open_links_and_parts() {
 
 void Conductor::on_frame(NodeId peer, const wire::Frame& frame) {
   if (frame.type == wire::FrameType::kControl) {
-    rpc_->on_frame(peer, frame.body);
+    rpc_->on_frame(peer, frame.body.view());
   } else if (frame.type == wire::FrameType::kOperation) {
     auto operation = wire::decode_operation(frame.body);
     if (!operation.ok()) return log::warn("node {}: {}", peer, operation.error().message());
     if (auto part = part_by_id(operation->dcid)) part->on_operation(peer, *operation);
   } else if (frame.type == wire::FrameType::kImage) {
-    auto id = transfer_id(frame.body);
+    auto id = transfer_id(frame.body.view());
     if (!id.ok()) return log::warn("node {}: {}", peer, id.error().message());
-    for (const auto& [name, part] : parts_) part->on_image(*id, frame.body);
+    for (const auto& [name, part] : parts_) part->on_image(*id, frame.body.view());
   }
 }
 

@@ -256,7 +256,8 @@ bool DcPart::send(NodeId node, const wire::Operation& operation) {
     entry.sent.fetch_add(1, std::memory_order_relaxed);
     entry.sent_at_ns.store(realtime_ns(), std::memory_order_relaxed);
   }
-  return context_.links->send(node, wire::FrameType::kOperation, wire::encode_operation(operation));
+  return context_.links->send(node, wire::FrameType::kOperation,
+                              wire::encode_operation_head(operation), operation.data);
 }
 
 void DcPart::on_operation(NodeId from, const wire::Operation& operation) {
@@ -276,8 +277,8 @@ void DcPart::drive_later(uint32_t slot) {
 
 namespace {
 
-template <typename Transfer, typename Bytes>
-int transfer_memory(Transfer transfer, pid_t pid, uint64_t address, Bytes* mine, size_t bytes) {
+template <typename Transfer, typename Byte>
+int transfer_memory(Transfer transfer, pid_t pid, uint64_t address, Byte* mine, size_t bytes) {
   iovec local{const_cast<char*>(mine), bytes};
   iovec remote{reinterpret_cast<void*>(address), bytes};
   const ssize_t n = transfer(pid, &local, 1UL, &remote, 1UL, 0UL);

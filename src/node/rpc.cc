@@ -46,7 +46,7 @@ void Rpc::on_down(NodeId peer) {
   for (uint64_t id : lost) finish(id, Error(Code::kUnavailable, "the link to that node broke"));
 }
 
-void Rpc::on_frame(NodeId peer, const std::string& body) {
+void Rpc::on_frame(NodeId peer, std::string_view body) {
   auto parsed = parse_json(body);
   auto id = parsed.ok() ? json_get<uint64_t>(*parsed, "id") : Result<uint64_t>(parsed.error());
   if (!id.ok()) {

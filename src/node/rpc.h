@@ -28,7 +28,7 @@ class Rpc {
   void call(NodeId node, const std::string& call, Json args, std::chrono::milliseconds timeout,
             Done<Json> done);
 
-  void on_frame(NodeId peer, const std::string& body);
+  void on_frame(NodeId peer, std::string_view body);
   void on_down(NodeId peer);
 
  private:

@@ -139,7 +139,7 @@ class Liar {
     o.offset = chance(80) ? 0 : number();
     o.address = number();
     o.length = static_cast<uint32_t>(number());
-    o.data.resize(below(4096));
+    o.data = Bytes(std::string(below(4096), 0));
     return o;
   }
 

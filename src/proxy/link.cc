@@ -57,7 +57,7 @@ class Core final : public std::enable_shared_from_this<Core>, public LinkConnect
   void expect(NodeId id, std::string address, uint16_t port);
   void forget(NodeId id);
   bool is_up(NodeId id) const;
-  bool send(NodeId id, wire::FrameType type, std::string_view body);
+  bool send(NodeId id, wire::FrameType type, std::string_view head, const Bytes& bulk);
   bool congested(NodeId id) const;
   void drop(NodeId id, const std::string& reason);
 
@@ -198,10 +198,10 @@ bool Core::is_up(NodeId id) const {
   return peer != nullptr && peer->up;
 }
 
-bool Core::send(NodeId id, wire::FrameType type, std::string_view body) {
+bool Core::send(NodeId id, wire::FrameType type, std::string_view head, const Bytes& bulk) {
   Peer* peer = find(id);
   if (peer == nullptr || !peer->up) return false;
-  peer->connection->send(type, body);
+  peer->connection->send(type, head, bulk);
   return true;
 }
 
@@ -285,7 +285,7 @@ Result<Hello> Core::admit(const LinkConnection& connection, const wire::Frame& f
   if (frame.type != wire::FrameType::kHello) {
     return Error(Code::kCorrupt, "the first frame is not a hello");
   }
-  DVS_ASSIGN(Hello hello, check_hello(frame.body, options_.cluster, options_.node));
+  DVS_ASSIGN(Hello hello, check_hello(frame.body.view(), options_.cluster, options_.node));
   if (connection.dialled()) {
     if (hello.node == *connection.dialled()) return hello;
     return Error(Code::kDenied, fmt::format("node {} answers there", hello.node));
@@ -394,8 +394,9 @@ class LinksImpl : public Links {
   }
   void forget(NodeId peer) override { core_->forget(peer); }
   bool is_up(NodeId peer) const override { return core_->is_up(peer); }
-  bool send(NodeId peer, wire::FrameType type, std::string_view body) override {
-    return core_->send(peer, type, body);
+  bool send(NodeId peer, wire::FrameType type, std::string_view head,
+            const Bytes& bulk) override {
+    return core_->send(peer, type, head, bulk);
   }
   bool congested(NodeId peer) const override { return core_->congested(peer); }
   void drop(NodeId peer, const std::string& reason) override { core_->drop(peer, reason); }

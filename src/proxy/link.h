@@ -60,9 +60,12 @@ class Links {
   virtual void forget(NodeId peer) = 0;  // closes its link, with on_down
 
   virtual bool is_up(NodeId peer) const = 0;
-  // Queues a frame; never blocks; on an idle link it is in the kernel on return. False, and nothing
-  // queued, when the link is down. True is no promise that it arrives.
-  virtual bool send(NodeId peer, wire::FrameType type, std::string_view body) = 0;
+  // Queues a frame whose body is `head`, then `bulk` (which is not copied, and must not change any
+  // more); never blocks. On an idle link it is in the kernel on return; what is sent from then on
+  // goes out together, when the event loop comes round. False, and nothing queued, when the link is
+  // down. True is no promise that it arrives.
+  virtual bool send(NodeId peer, wire::FrameType type, std::string_view head,
+                    const Bytes& bulk = {}) = 0;
   // Bulk senders stop while this is true and go on at on_writable. (Limit: 1 MiB queued.)
   virtual bool congested(NodeId peer) const = 0;
   // Closes the connection as if it had broken (fault injection and tests); it will come back.

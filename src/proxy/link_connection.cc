@@ -3,8 +3,10 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
+#include <boost/asio/post.hpp>
 #include <sstream>
 #include <utility>
 #include <vector>
@@ -18,7 +20,7 @@ namespace {
 using boost::asio::ip::tcp;
 using boost::system::error_code;
 
-constexpr size_t kReceiveBuffer = 256u << 10;
+constexpr size_t kReceiveBuffer = 32u << 10;  // (what is larger is received in place)
 constexpr size_t kCongested = 1u << 20;
 
 std::string describe(const tcp::endpoint& endpoint) {
@@ -74,7 +76,7 @@ void LinkConnection::connect(const tcp::endpoint& address) {
     if (!self->open_) return;
     if (error) return self->broken("cannot connect: " + why(error));
     self->start();
-    if (!self->queued_.empty()) self->write();
+    self->write();
   });
   close_on_exec(socket_);  // async_connect has opened it
 }
@@ -83,6 +85,7 @@ void LinkConnection::start() {
   started_ = true;
   error_code ignored;
   socket_.set_option(tcp::no_delay(true), ignored);
+  socket_.non_blocking(true, ignored);
   read();
 }
 
@@ -106,7 +109,11 @@ void LinkConnection::broken(const std::string& reason) {
 }
 
 void LinkConnection::read() {
-  socket_.async_read_some(boost::asio::buffer(received_.get(), kReceiveBuffer),
+  const auto lacking = reader_.lacking();
+  const std::array<boost::asio::mutable_buffer, 2> room = {
+      boost::asio::buffer(lacking.data(), lacking.size()),
+      boost::asio::buffer(received_.get(), kReceiveBuffer)};
+  socket_.async_read_some(room,
                           [self = shared_from_this()](const error_code& error, size_t count) {
                             if (!self->open_) return;
                             if (error) return self->broken(why(error));
@@ -117,7 +124,10 @@ void LinkConnection::read() {
 void LinkConnection::received(size_t count) {
   heard_ = Clock::now();
   std::vector<wire::Frame> frames;
-  const Status status = reader_.feed({received_.get(), count}, frames);
+  const size_t in_place = std::min(count, reader_.lacking().size());
+  Status status;
+  if (in_place != 0) status = reader_.received(in_place, frames);
+  if (status.ok()) status = reader_.feed({received_.get(), count - in_place}, frames);
   for (auto& frame : frames) {
     handler_.on_frame(*this, std::move(frame));
     if (!open_) return;
@@ -126,39 +136,66 @@ void LinkConnection::received(size_t count) {
   read();
 }
 
-void LinkConnection::send(wire::FrameType type, std::string_view body) {
+void LinkConnection::send(wire::FrameType type, std::string_view head, const Bytes& bulk) {
   DVS_CHECK(open_);
-  wire::append_frame(queued_, type, body);
+  if (queue_.empty() || !queue_.back().bulk.empty()) queue_.emplace_back();
+  Piece& piece = queue_.back();
+  const size_t before = piece.size();
+  wire::append_frame_up_to(piece.text, type, head, bulk.view());
+  piece.bulk = bulk;
+  backlog_ += piece.size() - before;
   spoke_ = Clock::now();
-  if (backlog() > kCongested) congested_ = true;
-  if (started_ && writing_.empty()) write();
-}
-
-// Asio tries the system call at once, inside async_write_some: on an idle connection the frame is
-// in the kernel when send() returns. What is sent until the completion has come back through the
-// event loop is gathered and goes out in one call.
-void LinkConnection::write() {
-  if (writing_.empty()) std::swap(writing_, queued_);
-  socket_.async_write_some(
-      boost::asio::buffer(writing_.data() + written_, writing_.size() - written_),
-      [self = shared_from_this()](const error_code& error, size_t count) {
-        if (!self->open_) return;
-        if (error) return self->broken("cannot send: " + why(error));
-        self->written(count);
-      });
-}
-
-void LinkConnection::written(size_t count) {
-  written_ += count;
-  if (written_ == writing_.size()) {
-    writing_.clear();
-    written_ = 0;
+  if (started_ && !writing_) {
+    (void)write_some();  // (an error comes again)
+    write_soon();
   }
-  if (backlog() > 0) write();
-  if (congested_ && backlog() < kCongested / 2) {
+  if (backlog_ > kCongested) congested_ = true;
+}
+
+void LinkConnection::write_soon() {
+  writing_ = true;
+  boost::asio::post(socket_.get_executor(), [self = shared_from_this()] { self->write(); });
+}
+
+void LinkConnection::write() {
+  if (!open_) return;
+  writing_ = true;
+  error_code error;
+  while (backlog_ > 0 && !error) error = write_some();
+  if (error == boost::asio::error::would_block) {
+    socket_.async_wait(tcp::socket::wait_write,
+                       [self = shared_from_this()](const error_code&) { self->write(); });
+  } else if (error) {
+    return broken("cannot send: " + why(error));
+  } else {
+    writing_ = false;
+  }
+  if (congested_ && backlog_ < kCongested / 2) {
     congested_ = false;
     handler_.on_drained(*this);
   }
+}
+
+error_code LinkConnection::write_some() {
+  constexpr size_t kPieces = 16;
+  std::array<boost::asio::const_buffer, 2 * kPieces> buffers;
+  size_t skip = written_;
+  for (size_t i = 0; i < std::min(kPieces, queue_.size()); ++i) {
+    const Piece& piece = queue_[i];
+    const auto text = boost::asio::buffer(piece.text);
+    buffers[2 * i] = text + skip;
+    buffers[2 * i + 1] = boost::asio::buffer(piece.bulk.view()) + (skip - std::min(skip, text.size()));
+    skip = 0;
+  }
+  error_code error;
+  const size_t count = socket_.write_some(buffers, error);
+  backlog_ -= count;
+  written_ += count;
+  while (!queue_.empty() && written_ >= queue_.front().size()) {
+    written_ -= queue_.front().size();
+    queue_.pop_front();
+  }
+  return error;
 }
 
 void LinkConnection::arm(Clock::time_point when) {
@@ -183,7 +220,7 @@ void LinkConnection::tick_identified(Clock::time_point now) {
   }
   if (now - spoke_ >= timing_.ping) {
     spoke_ = now;
-    if (backlog() == 0) send(wire::FrameType::kPing, {});
+    if (backlog_ == 0) send(wire::FrameType::kPing, {});
   }
   arm(std::min(heard_ + timing_.silence, spoke_ + timing_.ping));
 }

@@ -5,6 +5,7 @@
 
 #include <boost/asio/ip/tcp.hpp>
 #include <chrono>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -50,8 +51,10 @@ class LinkConnection : public std::enable_shared_from_this<LinkConnection> {
   std::optional<NodeId> peer() const { return peer_; }
   std::optional<NodeId> dialled() const { return dialled_; }  // none: accepted
 
+  // Sends a frame whose body is `head`, then `bulk`. On an idle connection it is in the kernel on
+  // return; what is sent from then on goes out together, when the event loop comes round.
   // REQUIRES: is_open().
-  void send(wire::FrameType type, std::string_view body);
+  void send(wire::FrameType type, std::string_view head, const Bytes& bulk = {});
   bool congested() const { return congested_; }
 
   bool is_open() const { return open_; }
@@ -67,9 +70,9 @@ class LinkConnection : public std::enable_shared_from_this<LinkConnection> {
   void start();
   void read();
   void received(size_t count);
+  void write_soon();
   void write();
-  void written(size_t count);
-  size_t backlog() const { return queued_.size() + writing_.size() - written_; }
+  boost::system::error_code write_some();
   void arm(Clock::time_point when);
   void tick();
   void tick_identified(Clock::time_point now);
@@ -88,9 +91,16 @@ class LinkConnection : public std::enable_shared_from_this<LinkConnection> {
   wire::FrameReader reader_;
   std::unique_ptr<char[]> received_;
 
-  std::string queued_;   // frames that wait for the ones being written
-  std::string writing_;  // being written; the first written_ bytes are in the kernel
-  size_t written_ = 0;
+  // Frames, the last one's bulk apart.
+  struct Piece {
+    std::string text;
+    Bytes bulk;
+    size_t size() const { return text.size() + bulk.size(); }
+  };
+  std::deque<Piece> queue_;
+  size_t written_ = 0;  // bytes of the first piece that are in the kernel
+  size_t backlog_ = 0;  // bytes that are not
+  bool writing_ = false;  // write() will come
   bool congested_ = false;
 
   const Clock::time_point born_ = Clock::now();

@@ -156,7 +156,7 @@ int RemoteOps::step_read(uint32_t slot, const Copy& copy, Window& window) {
   if (int rc = look_at_party(region_, copy.source, source); rc != OK) return rc;
   const uint64_t address = copy.source_address + window.offset;
   if (dvk::runs_here(dvk::load_kind(region_.at(source)))) {
-    window.data.resize(window.bytes);
+    window.data = Bytes::of_size(window.bytes);
     return with_memory(slot, source, [&] {
       return env_.read_memory(source, address, window.data.data(), window.bytes);
     });
@@ -271,12 +271,12 @@ void RemoteOps::on_copy_read(NodeId from, const Operation& operation) {
   data.step = operation.step;
   data.offset = operation.offset;
   if (rc == OK) {
-    data.data.resize(std::min(operation.length, kMaxWindow));
+    data.data = Bytes::of_size(std::min(operation.length, kMaxWindow));
     rc = with_memory(operation.slot, slot, [&] {
       return env_.read_memory(slot, operation.address, data.data.data(), data.data.size());
     });
   }
-  if (rc != OK) data.data.clear();
+  if (rc != OK) data.data = {};
   data.rc = rc;
   env_.send(from, data);
 }
@@ -288,7 +288,7 @@ void RemoteOps::on_copy_write(NodeId from, const Operation& operation) {
   if (rc == kAgain) return answer(from, operation, OperationType::kRetry);
   if (rc == OK) {
     rc = with_memory(operation.slot, slot, [&] {
-      return env_.write_memory(slot, operation.address, operation.data.data(),
+      return env_.write_memory(slot, operation.address, operation.data.view().data(),
                                operation.data.size());
     });
   }

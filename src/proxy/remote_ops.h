@@ -25,6 +25,7 @@
 #include <string>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/ids.h"
 #include "dvk/node_view.h"
 #include "wire/operation.h"
@@ -70,7 +71,7 @@ class RemoteOps {
     uint64_t offset = 0;
     uint32_t bytes = 0;
     bool writing = false;  // it has been read
-    std::string data;
+    Bytes data;
     bool waiting = false;  // for an answer about `party`, from `node`
     uint32_t party = 0;
     NodeId node = 0;

@@ -107,7 +107,7 @@ class Cluster {
     for (int from = 0; from < kNodes; ++from) {
       auto& queue = frames_[{from, node.id}];
       while (!queue.empty()) {
-        const auto operation = wire::decode_operation(queue.front());
+        const auto operation = wire::decode_operation(Bytes(queue.front()));
         queue.pop_front();
         ASSERT_TRUE(operation.ok());
         node.ops->on_operation(static_cast<NodeId>(from), *operation);

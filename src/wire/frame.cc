@@ -19,6 +19,15 @@ uint32_t checksum_of(std::string_view bytes) {
   return static_cast<uint32_t>(XXH3_64bits(bytes.data(), bytes.size()));
 }
 
+// Of one after the other.
+uint32_t checksum_of(std::string_view head, std::string_view bulk) {
+  XXH3_state_t state;
+  XXH3_64bits_reset(&state);
+  XXH3_64bits_update(&state, head.data(), head.size());
+  XXH3_64bits_update(&state, bulk.data(), bulk.size());
+  return static_cast<uint32_t>(XXH3_64bits_digest(&state));
+}
+
 }  // namespace
 
 bool is_known(uint8_t type) {
@@ -33,19 +42,25 @@ bool is_known(uint8_t type) {
   return false;
 }
 
-void append_frame(std::string& out, FrameType type, std::string_view body) {
-  DVS_CHECK(body.size() <= kMaxBody, "size {}", body.size());
+void append_frame_up_to(std::string& out, FrameType type, std::string_view head,
+                        std::string_view bulk) {
+  const size_t size = head.size() + bulk.size();
+  DVS_CHECK(size <= kMaxBody, "size {}", size);
   Writer header;
   header.put(kMagic);
   header.put(kVersion);
   header.put(static_cast<uint8_t>(type));
   header.put(uint16_t{0});
-  header.put(static_cast<uint32_t>(body.size()));
-  header.put(checksum_of(body));
+  header.put(static_cast<uint32_t>(size));
+  header.put(bulk.empty() ? checksum_of(head) : checksum_of(head, bulk));
   const std::string checked = header.take();
   Writer checksum;
   checksum.put(checksum_of(checked));
-  out.append(checked).append(checksum.take()).append(body);
+  out.append(checked).append(checksum.take()).append(head);
+}
+
+void append_frame(std::string& out, FrameType type, std::string_view body) {
+  append_frame_up_to(out, type, body, {});
 }
 
 std::string encode_frame(FrameType type, std::string_view body) {
@@ -64,8 +79,28 @@ Status FrameReader::feed(std::string_view bytes, std::vector<Frame>& out) {
   if (!failure_.empty()) return Error(Code::kCorrupt, failure_);
   while (!bytes.empty()) {
     if (header_size_ < kHeaderSize) DVS_TRY(take_header(bytes));
-    if (header_size_ == kHeaderSize) DVS_TRY(take_body(bytes, out));
+    if (header_size_ < kHeaderSize) continue;
+    const size_t count = std::min(lacking().size(), bytes.size());
+    if (count != 0) std::memcpy(lacking().data(), bytes.data(), count);
+    bytes.remove_prefix(count);
+    DVS_TRY(received(count, out));
   }
+  return {};
+}
+
+std::span<char> FrameReader::lacking() {
+  if (header_size_ < kHeaderSize || !failure_.empty()) return {};
+  return {body_.data() + body_here_, body_.size() - body_here_};
+}
+
+Status FrameReader::received(size_t count, std::vector<Frame>& out) {
+  body_here_ += count;
+  if (body_here_ < body_.size()) return {};
+  if (checksum_of(body_.view()) != body_checksum_) {
+    return fail("frame body with a wrong checksum");
+  }
+  out.push_back({type_, std::exchange(body_, {})});
+  header_size_ = 0;
   return {};
 }
 
@@ -85,7 +120,7 @@ Status FrameReader::parse_header() {
   const auto version = reader.get<uint8_t>();
   const auto type = reader.get<uint8_t>();
   const auto flags = reader.get<uint16_t>();
-  body_size_ = reader.get<uint32_t>();
+  const auto size = reader.get<uint32_t>();
   body_checksum_ = reader.get<uint32_t>();
   if (magic != kMagic) return fail(fmt::format("not a frame: magic {:#010x}", magic));
   if (reader.get<uint32_t>() != checksum_of(header.substr(0, kHeaderChecksumOffset))) {
@@ -94,22 +129,12 @@ Status FrameReader::parse_header() {
   if (version != kVersion) return fail(fmt::format("frame version {}, not {}", version, kVersion));
   if (!is_known(type)) return fail(fmt::format("unknown frame type {}", type));
   if (flags != 0) return fail(fmt::format("unknown frame flags {:#06x}", flags));
-  if (body_size_ > max_body_) {
-    return fail(fmt::format("frame of {} bytes, at most {} allowed", body_size_, max_body_));
+  if (size > max_body_) {
+    return fail(fmt::format("frame of {} bytes, at most {} allowed", size, max_body_));
   }
   type_ = static_cast<FrameType>(type);
-  body_.reserve(body_size_);
-  return {};
-}
-
-Status FrameReader::take_body(std::string_view& bytes, std::vector<Frame>& out) {
-  const size_t count = std::min(body_size_ - body_.size(), bytes.size());
-  body_.append(bytes.substr(0, count));
-  bytes.remove_prefix(count);
-  if (body_.size() < body_size_) return {};
-  if (checksum_of(body_) != body_checksum_) return fail("frame body with a wrong checksum");
-  out.push_back({type_, std::exchange(body_, {})});
-  header_size_ = 0;
+  body_ = Bytes::of_size(size);
+  body_here_ = 0;
   return {};
 }
 

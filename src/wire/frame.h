@@ -12,10 +12,12 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/result.h"
 
 namespace dvs::wire {
@@ -37,16 +39,20 @@ bool is_known(uint8_t type);
 
 struct Frame {
   FrameType type;
-  std::string body;
+  Bytes body;
 };
 
 // Header + body, ready to be written. REQUIRES: body.size() <= kMaxBody.
 std::string encode_frame(FrameType type, std::string_view body);
 // The same, at the end of `out`.
 void append_frame(std::string& out, FrameType type, std::string_view body);
+// The same of a frame whose body is `head` and then `bulk`, but without `bulk`.
+void append_frame_up_to(std::string& out, FrameType type, std::string_view head,
+                        std::string_view bulk);
 
-// Each received byte is copied once, whatever the pieces; memory is one frame's body, and that only
-// after its header's checksum was right.
+// Each received byte is copied once, whatever the pieces, or not at all: what a body still lacks
+// may be received right into it. Memory is one frame's body, and that only after its header's
+// checksum was right.
 class FrameReader {
  public:
   // `max_body`: longer frames are errors. For peers that are not known yet.
@@ -59,19 +65,23 @@ class FrameReader {
   // Frames completed before the fault are good and are in `out`.
   Status feed(std::string_view bytes, std::vector<Frame>& out);
 
+  // What the body under way still lacks, to be received into; nothing between two frames.
+  std::span<char> lacking();
+  // So many bytes of it are there: as feed().
+  Status received(size_t count, std::vector<Frame>& out);
+
  private:
   Status take_header(std::string_view& bytes);
   Status parse_header();
-  Status take_body(std::string_view& bytes, std::vector<Frame>& out);
   Status fail(std::string what);
 
   size_t max_body_;
   std::array<char, kHeaderSize> header_;
   size_t header_size_ = 0;  // bytes of the header that are here; kHeaderSize: it is checked
   FrameType type_{};        // from here on: of a checked header
-  size_t body_size_ = 0;
   uint32_t body_checksum_ = 0;
-  std::string body_;
+  Bytes body_;
+  size_t body_here_ = 0;
   std::string failure_;  // empty: none
 };
 

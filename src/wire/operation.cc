@@ -77,11 +77,12 @@ struct Encoder {
   void message_bytes(const message& m) {
     out.put_bytes({reinterpret_cast<const char*>(&m), sizeof m});
   }
-  void bytes(const std::string& data) { out.put_string(data); }
+  void bytes(const Bytes& data) { out.put(static_cast<uint32_t>(data.size())); }  // itself: last
 };
 
 struct Decoder {
-  Reader in;
+  const Bytes& body;
+  Reader in{body.view()};
   template <typename T>
   void integer(T& value) {
     value = in.get<T>();
@@ -90,7 +91,10 @@ struct Decoder {
     const auto raw = in.get_bytes(sizeof m);
     if (raw.size() == sizeof m) __builtin_memcpy(&m, raw.data(), sizeof m);
   }
-  void bytes(std::string& data) { data = std::string(in.get_string()); }
+  void bytes(Bytes& data) {
+    const auto size = in.get<uint32_t>();
+    if (in.get_bytes(size).size() == size) data = body.after(body.size() - size);
+  }
 };
 
 template <typename Codec, typename Op>
@@ -103,7 +107,7 @@ void common_fields(Codec& codec, Op& op) {
 
 }  // namespace
 
-std::string encode_operation(const Operation& operation) {
+std::string encode_operation_head(const Operation& operation) {
   Encoder encoder;
   encoder.integer(static_cast<uint8_t>(operation.type));
   common_fields(encoder, operation);
@@ -111,8 +115,15 @@ std::string encode_operation(const Operation& operation) {
   return encoder.out.take();
 }
 
-Result<Operation> decode_operation(std::string_view body) {
-  Decoder decoder{Reader(body)};
+std::string encode_operation(const Operation& operation) {
+  const bool has_data = operation.type == OperationType::kCopyData ||
+                        operation.type == OperationType::kCopyWrite;
+  const std::string head = encode_operation_head(operation);
+  return has_data ? head + std::string(operation.data.view()) : head;
+}
+
+Result<Operation> decode_operation(const Bytes& body) {
+  Decoder decoder{body};
   uint8_t type = 0;
   decoder.integer(type);
   if (type < 1 || type > 10) return Error(Code::kCorrupt, "unknown operation");

@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/bytes.h"
 #include "base/result.h"
 #include "dvk/dvk.h"
 
@@ -56,10 +57,13 @@ struct Operation {
   uint32_t length = 0;      // kCopyRead
   int64_t value = 0;        // kRequest: value of a notification
   message m{};              // kRequest, kAnswer
-  std::string data;         // kCopyData, kCopyWrite
+  Bytes data;               // kCopyData, kCopyWrite
 };
 
 std::string encode_operation(const Operation& operation);
-Result<Operation> decode_operation(std::string_view body);  // kCorrupt
+// All but the data, which is to follow.
+std::string encode_operation_head(const Operation& operation);
+// kCorrupt. Its data shares the memory of `body`.
+Result<Operation> decode_operation(const Bytes& body);
 
 }  // namespace dvs::wire

@@ -24,7 +24,7 @@ Operation full(OperationType type) {
   operation.length = 4096;
   operation.value = -5;
   operation.m.m_type = 42;
-  operation.data = std::string("a\0b", 3);
+  operation.data = Bytes(std::string("a\0b", 3));
   return operation;
 }
 
@@ -35,7 +35,7 @@ class OperationTest : public testing::TestWithParam<int> {
 
 TEST_P(OperationTest, EncodesToTheSameAgain) {
   const std::string bytes = encode_operation(full(type_));
-  const auto decoded = decode_operation(bytes);
+  const auto decoded = decode_operation(Bytes(bytes));
   ASSERT_TRUE(decoded.ok());
   EXPECT_EQ(encode_operation(*decoded), bytes);
   EXPECT_EQ(decoded->slot, 70u);
@@ -45,11 +45,11 @@ TEST_P(OperationTest, EncodesToTheSameAgain) {
 TEST_P(OperationTest, IsRefusedWhenCutShortOrTooLong) {
   const std::string bytes = encode_operation(full(type_));
   for (size_t size = 0; size < bytes.size(); ++size) {
-    const auto decoded = decode_operation(std::string_view(bytes).substr(0, size));
+    const auto decoded = decode_operation(Bytes(std::string_view(bytes).substr(0, size)));
     ASSERT_FALSE(decoded.ok()) << size;
     EXPECT_EQ(decoded.error().code(), Code::kCorrupt);
   }
-  EXPECT_FALSE(decode_operation(bytes + "x").ok());
+  EXPECT_FALSE(decode_operation(Bytes(bytes + "x")).ok());
 }
 
 INSTANTIATE_TEST_SUITE_P(AllTypes, OperationTest, testing::Range(1, 11));
@@ -58,7 +58,7 @@ TEST(OperationTypeTest, AnUnknownTypeIsRefused) {
   std::string bytes = encode_operation(full(OperationType::kRetry));
   for (int type : {0, 11, 255}) {
     bytes[0] = static_cast<char>(type);
-    EXPECT_FALSE(decode_operation(bytes).ok());
+    EXPECT_FALSE(decode_operation(Bytes(bytes)).ok());
   }
 }
 

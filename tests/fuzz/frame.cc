@@ -26,7 +26,7 @@ void raw(std::string_view stream, size_t piece) {
   std::vector<Frame> frames;
   const bool good = feed(reader, stream, piece, frames);
   std::string again;
-  for (const Frame& frame : frames) wire::append_frame(again, frame.type, frame.body);
+  for (const Frame& frame : frames) wire::append_frame(again, frame.type, frame.body.view());
   must(stream.substr(0, again.size()) == again);
   if (good) return;
   // Nothing more comes after an error.
@@ -41,7 +41,7 @@ void good_then_garbage(std::string_view body, size_t piece) {
   FrameReader reader;
   std::vector<Frame> frames;
   feed(reader, first + std::string(body.substr(half)), piece, frames);
-  must(!frames.empty() && frames[0].body == body.substr(0, half));
+  must(!frames.empty() && frames[0].body.view() == body.substr(0, half));
 }
 
 }  // namespace

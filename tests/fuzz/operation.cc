@@ -5,7 +5,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto body = dvs::fuzz::text_of(data, size);
-  const auto operation = dvs::wire::decode_operation(body);
+  const auto operation = dvs::wire::decode_operation(dvs::Bytes(body));
   if (operation.ok()) dvs::fuzz::must(dvs::wire::encode_operation(*operation) == body);
   return 0;
 }

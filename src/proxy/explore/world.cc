@@ -258,7 +258,7 @@ bool World::next_event(Node& node, Body& event) {
 }
 
 void World::deliver(Node& node, NodeId from, const std::string& frame) {
-  auto operation = wire::decode_operation(frame);
+  auto operation = wire::decode_operation(Bytes(frame));
   DVS_CHECK(operation.ok());
   trace("node " + std::to_string(node.id) + " <- " + std::to_string(from) + ": " +
         describe(*operation));
