@@ -44,6 +44,9 @@ class Doorbells::Handle {
 
 namespace {
 
+// A handler so soon after an event was posted by it.
+constexpr int64_t kFollowUpNs = 5'000;
+
 std::unique_ptr<Sleepers> best_sleepers(Executor& executor) {
   auto ring = make_sleeping_ring(executor);
   return ring ? std::move(ring) : make_sleeping_threads(executor);
@@ -107,7 +110,9 @@ void Doorbells::run() {
     const Cause cause = look(asleep);
     asleep = false;
     const int64_t waited_ns = monotonic_ns() - since_ns;
-    if (cause != kNothing) {
+    if (cause == kHandler && waited_ns < kFollowUpNs) {
+      since_ns += waited_ns;
+    } else if (cause != kNothing) {
       patience[last].waited(waited_ns);
       last = cause;
       since_ns += waited_ns;
