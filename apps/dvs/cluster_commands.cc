@@ -67,6 +67,11 @@ void add_cluster_commands(CLI::App& app, CLI::App& node, Cli& cli) {
       ->check(range_check(1, local::kMaxLocalNodes))
       ->type_name("N")
       ->capture_default_str();
+  starting
+      ->add_option("--dvsd-arg", options->dvsd_args,
+                   "Added to the command line of each dvsd, e.g. --dvsd-arg=--compress-links")
+      ->type_name("ARG")
+      ->allow_extra_args(false);
   starting->add_flag("--faults", options->faults, "Let tests break it on purpose (dvsd --faults)");
 
   add_command(app, cli, "down", "End the cluster on this machine and all that runs in it",

@@ -61,6 +61,10 @@ void add_options(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("--socket", options.socket, "unix socket of the API")->capture_default_str();
   app.add_option("--criu", options.criu, "path of criu >= 4.2")->envname("DVS_CRIU");
+  app.add_flag("--compress-links", options.node.compress_links,
+               "compress large transfers to other nodes (for networks slower than about 4 Gbit/s)");
+  app.add_flag("!--no-batching", options.node.batch_links,
+               "write each message to other nodes by itself (to measure what batching brings)");
   app.add_flag("--faults", options.node.faults, "allow fault points to be armed (tests only)");
   app.footer(
       "Example:\n  dvsd --name n1 --cluster lab --listen 10.0.0.1:7000 --etcd "

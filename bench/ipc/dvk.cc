@@ -39,7 +39,7 @@ int my_endpoint() {
 
 // Waits in receive while clients copy; tells each that asks where its memory is.
 [[noreturn]] void lend_memory(size_t bytes) {
-  std::vector<char> memory(bytes, kFill);
+  std::vector<char> memory = fill(bytes);
   for (;;) {
     message m;
     must(dvk_receive(ANY, &m), "receive");

@@ -20,7 +20,7 @@ struct Place {
 
 void serve_memory(const Plan& plan, const std::function<void(const std::string&)>& ready) {
   const UniqueFd listener = listen_unix(SOCK_STREAM, plan.address);
-  std::vector<char> memory(plan.bytes, kFill);
+  std::vector<char> memory = fill(plan.bytes);
   ready(plan.address);
   const UniqueFd client = accept_one(listener.get());
   const Place place{::getpid(), memory.data()};
@@ -54,7 +54,7 @@ class ProcessVmClient : public Client {
 // The server has no part in it.
 class MemcpyClient : public Client {
  public:
-  explicit MemcpyClient(const Plan& plan) : memory_(plan.bytes, kFill) {}
+  explicit MemcpyClient(const Plan& plan) : memory_(fill(plan.bytes)) {}
   void get(char* to, size_t bytes) override {
     std::memcpy(to, memory_.data(), bytes);
     asm volatile("" ::: "memory");  // it has to be done each time

@@ -70,7 +70,7 @@ void serve_stream(int in, int out, const Plan& plan) {
     }
     return;
   }
-  std::vector<char> memory(plan.bytes, kFill);
+  std::vector<char> memory = fill(plan.bytes);
   CopyRequest request{};
   while (read_some(in, reinterpret_cast<char*>(&request), sizeof request)) {
     if (request.bytes > plan.bytes) die_plainly("a copy of more than there is");

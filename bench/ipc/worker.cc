@@ -38,7 +38,8 @@ class Load {
  public:
   Load(const Options& options, Client& client) : options_(options), client_(client) {
     const bool copies = options.plan.pattern == Pattern::kCopy;
-    if (copies) memory_.assign(options.plan.bytes, options.is_put ? kFill : '\0');
+    if (copies)
+      memory_ = options.is_put ? fill(options.plan.bytes) : std::vector<char>(options.plan.bytes);
   }
 
   void once() {
@@ -56,9 +57,7 @@ class Load {
   }
 
   void check_copy() const {
-    for (const char byte : memory_) {
-      if (byte != kFill) die_plainly("a copy has not copied everything");
-    }
+    if (memory_ != fill(memory_.size())) die_plainly("a copy has not copied everything");
   }
 
  private:

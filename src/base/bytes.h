@@ -29,6 +29,13 @@ class Bytes {
   size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
   std::string_view view() const { return {memory_.get() + offset_, size_}; }
+  // The first `count`, which must be there.
+  Bytes first(size_t count) const {
+    DVS_CHECK(count <= size_, "{} of {}", count, size_);
+    Bytes beginning = *this;
+    beginning.size_ = count;
+    return beginning;
+  }
   // All but the first `count`, which must be there.
   Bytes after(size_t count) const {
     DVS_CHECK(count <= size_, "{} of {}", count, size_);

@@ -50,6 +50,8 @@ Status Conductor::open_links_and_parts() {
   options.incarnation = context_.incarnation;
   options.listen_address = context_.config.listen_address;
   options.listen_port = context_.config.listen_port;
+  options.compress = context_.config.compress_links;
+  options.batch = context_.config.batch_links;
   LinkEvents events;
   events.on_up = [this](NodeId peer) {
     for (const auto& [name, part] : parts_) part->on_link_up(peer);

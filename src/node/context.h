@@ -25,6 +25,8 @@ struct NodeConfig {
   uint16_t listen_port = 0;
   std::string run_dir = "/run/dvs";
   std::string container_helper;  // path of dvs-container
+  bool compress_links = false;
+  bool batch_links = true;
   bool faults = false;
 };
 

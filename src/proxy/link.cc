@@ -86,7 +86,7 @@ class Core final : public std::enable_shared_from_this<Core>, public LinkConnect
   Peer* find(NodeId id);
   const Peer* find(NodeId id) const { return const_cast<Core*>(this)->find(id); }
   bool dials(NodeId id) const { return options_.node < id; }
-  LinkConnection::Timing timing() const;
+  LinkConnection::Settings settings() const;
 
   void accept_next();
   void accept_later();
@@ -170,8 +170,12 @@ Core::Peer* Core::find(NodeId id) {
   return found == peers_.end() ? nullptr : &found->second;
 }
 
-LinkConnection::Timing Core::timing() const {
-  return {.hello = options_.hello, .ping = options_.ping, .silence = options_.silence};
+LinkConnection::Settings Core::settings() const {
+  return {.hello = options_.hello,
+          .ping = options_.ping,
+          .silence = options_.silence,
+          .compress = options_.compress,
+          .batch = options_.batch};
 }
 
 void Core::expect(NodeId id, std::string address, uint16_t port) {
@@ -243,7 +247,7 @@ void Core::accepted(tcp::socket socket) {
     const auto oldest = unidentified_.front();
     on_broken(*oldest, "too many connections without a hello");
   }
-  unidentified_.push_back(LinkConnection::accept(executor_, std::move(socket), timing(), *this));
+  unidentified_.push_back(LinkConnection::accept(executor_, std::move(socket), settings(), *this));
   accept_next();
 }
 
@@ -258,7 +262,7 @@ void Core::dial(Peer& peer) {
   const auto ip = boost::asio::ip::make_address(peer.address, error);
   if (error) return note_trouble(peer, "not an address");
   peer.connection =
-      LinkConnection::dial(executor_, peer.id, tcp::endpoint(ip, peer.port), timing(), *this);
+      LinkConnection::dial(executor_, peer.id, tcp::endpoint(ip, peer.port), settings(), *this);
   send_hello(*peer.connection, peer.id);
 }
 
@@ -394,8 +398,7 @@ class LinksImpl : public Links {
   }
   void forget(NodeId peer) override { core_->forget(peer); }
   bool is_up(NodeId peer) const override { return core_->is_up(peer); }
-  bool send(NodeId peer, wire::FrameType type, std::string_view head,
-            const Bytes& bulk) override {
+  bool send(NodeId peer, wire::FrameType type, std::string_view head, const Bytes& bulk) override {
     return core_->send(peer, type, head, bulk);
   }
   bool congested(NodeId peer) const override { return core_->congested(peer); }

@@ -33,6 +33,8 @@ struct LinkOptions {
   std::chrono::milliseconds ping{1000};     // sent when nothing else was, for this long
   std::chrono::milliseconds silence{4000};  // no bytes for this long: the link is closed
   std::chrono::milliseconds hello{2000};    // to connect and say hello
+  bool compress = false;  // what is large and gets smaller by it; any node understands it
+  bool batch = true;      // frames of one turn of the event loop in one write
 };
 
 // Called on the Executor's thread, never from inside a call to Links; each may call anything of

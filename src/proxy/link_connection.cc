@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "proxy/link_hello.h"
+#include "wire/compression.h"
 
 namespace dvs {
 namespace {
@@ -21,6 +22,7 @@ using boost::asio::ip::tcp;
 using boost::system::error_code;
 
 constexpr size_t kReceiveBuffer = 32u << 10;  // (what is larger is received in place)
+constexpr size_t kMuch = 64u << 10;           // that gathering more before a write gains nothing
 constexpr size_t kCongested = 1u << 20;
 
 std::string describe(const tcp::endpoint& endpoint) {
@@ -39,8 +41,8 @@ std::string why(const error_code& error) {
 }  // namespace
 
 LinkConnection::LinkConnection(Executor& executor, tcp::socket socket,
-                               std::optional<NodeId> dialled, Timing timing, Handler& handler)
-    : timing_(timing),
+                               std::optional<NodeId> dialled, Settings settings, Handler& handler)
+    : settings_(settings),
       handler_(handler),
       socket_(std::move(socket)),
       timer_(executor),
@@ -49,24 +51,24 @@ LinkConnection::LinkConnection(Executor& executor, tcp::socket socket,
       received_(std::make_unique_for_overwrite<char[]>(kReceiveBuffer)) {}
 
 std::shared_ptr<LinkConnection> LinkConnection::dial(Executor& executor, NodeId to,
-                                                     const tcp::endpoint& address, Timing timing,
-                                                     Handler& handler) {
+                                                     const tcp::endpoint& address,
+                                                     Settings settings, Handler& handler) {
   std::shared_ptr<LinkConnection> connection(
-      new LinkConnection(executor, tcp::socket(executor), to, timing, handler));
+      new LinkConnection(executor, tcp::socket(executor), to, settings, handler));
   connection->address_ = describe(address);
-  connection->arm(connection->born_ + timing.hello);
+  connection->arm(connection->born_ + settings.hello);
   connection->connect(address);
   return connection;
 }
 
 std::shared_ptr<LinkConnection> LinkConnection::accept(Executor& executor, tcp::socket socket,
-                                                       Timing timing, Handler& handler) {
+                                                       Settings settings, Handler& handler) {
   std::shared_ptr<LinkConnection> connection(
-      new LinkConnection(executor, std::move(socket), std::nullopt, timing, handler));
+      new LinkConnection(executor, std::move(socket), std::nullopt, settings, handler));
   close_on_exec(connection->socket_);
   error_code ignored;
   connection->address_ = describe(connection->socket_.remote_endpoint(ignored));
-  connection->arm(connection->born_ + timing.hello);
+  connection->arm(connection->born_ + settings.hello);
   connection->start();
   return connection;
 }
@@ -93,7 +95,7 @@ void LinkConnection::identify(NodeId peer) {
   DVS_CHECK(!peer_.has_value());
   peer_ = peer;
   reader_.set_max_body(wire::kMaxBody);
-  arm(Clock::now() + std::min(timing_.ping, timing_.silence));
+  arm(Clock::now() + std::min(settings_.ping, settings_.silence));
 }
 
 void LinkConnection::close() {
@@ -113,12 +115,11 @@ void LinkConnection::read() {
   const std::array<boost::asio::mutable_buffer, 2> room = {
       boost::asio::buffer(lacking.data(), lacking.size()),
       boost::asio::buffer(received_.get(), kReceiveBuffer)};
-  socket_.async_read_some(room,
-                          [self = shared_from_this()](const error_code& error, size_t count) {
-                            if (!self->open_) return;
-                            if (error) return self->broken(why(error));
-                            self->received(count);
-                          });
+  socket_.async_read_some(room, [self = shared_from_this()](const error_code& error, size_t count) {
+    if (!self->open_) return;
+    if (error) return self->broken(why(error));
+    self->received(count);
+  });
 }
 
 void LinkConnection::received(size_t count) {
@@ -138,18 +139,29 @@ void LinkConnection::received(size_t count) {
 
 void LinkConnection::send(wire::FrameType type, std::string_view head, const Bytes& bulk) {
   DVS_CHECK(open_);
+  const auto packed =
+      settings_.compress ? wire::compress(head, bulk.view()) : std::optional<wire::Compressed>();
+  if (packed) {
+    append(type, packed->head, packed->bulk, wire::kCompressed);
+  } else {
+    append(type, head, bulk, 0);
+  }
+  spoke_ = Clock::now();
+  const bool gather = settings_.batch && backlog_ < kMuch;
+  const bool at_once = !writing_ || (!gather && !full_);
+  if (started_ && at_once) (void)write_some();  // (an error comes again)
+  if (started_ && !writing_) write_soon();
+  if (backlog_ > kCongested) congested_ = true;
+}
+
+void LinkConnection::append(wire::FrameType type, std::string_view head, const Bytes& bulk,
+                            uint16_t flags) {
   if (queue_.empty() || !queue_.back().bulk.empty()) queue_.emplace_back();
   Piece& piece = queue_.back();
   const size_t before = piece.size();
-  wire::append_frame_up_to(piece.text, type, head, bulk.view());
+  wire::append_frame_up_to(piece.text, type, head, bulk.view(), flags);
   piece.bulk = bulk;
   backlog_ += piece.size() - before;
-  spoke_ = Clock::now();
-  if (started_ && !writing_) {
-    (void)write_some();  // (an error comes again)
-    write_soon();
-  }
-  if (backlog_ > kCongested) congested_ = true;
 }
 
 void LinkConnection::write_soon() {
@@ -184,11 +196,13 @@ error_code LinkConnection::write_some() {
     const Piece& piece = queue_[i];
     const auto text = boost::asio::buffer(piece.text);
     buffers[2 * i] = text + skip;
-    buffers[2 * i + 1] = boost::asio::buffer(piece.bulk.view()) + (skip - std::min(skip, text.size()));
+    buffers[2 * i + 1] =
+        boost::asio::buffer(piece.bulk.view()) + (skip - std::min(skip, text.size()));
     skip = 0;
   }
   error_code error;
   const size_t count = socket_.write_some(buffers, error);
+  full_ = error == boost::asio::error::would_block;
   backlog_ -= count;
   written_ += count;
   while (!queue_.empty() && written_ >= queue_.front().size()) {
@@ -208,21 +222,21 @@ void LinkConnection::arm(Clock::time_point when) {
 void LinkConnection::tick() {
   const auto now = Clock::now();
   if (peer_) return tick_identified(now);
-  broken(started_ ? fmt::format("no hello within {} ms", timing_.hello.count())
-                  : fmt::format("cannot connect within {} ms", timing_.hello.count()));
+  broken(started_ ? fmt::format("no hello within {} ms", settings_.hello.count())
+                  : fmt::format("cannot connect within {} ms", settings_.hello.count()));
 }
 
 // When it was our own process that stood still, the peer's bytes are waiting, and asio hands out
 // what sockets have before the timers that are due: they have been heard by now.
 void LinkConnection::tick_identified(Clock::time_point now) {
-  if (now - heard_ >= timing_.silence) {
-    return broken(fmt::format("silent for {} ms", timing_.silence.count()));
+  if (now - heard_ >= settings_.silence) {
+    return broken(fmt::format("silent for {} ms", settings_.silence.count()));
   }
-  if (now - spoke_ >= timing_.ping) {
+  if (now - spoke_ >= settings_.ping) {
     spoke_ = now;
     if (backlog_ == 0) send(wire::FrameType::kPing, {});
   }
-  arm(std::min(heard_ + timing_.silence, spoke_ + timing_.ping));
+  arm(std::min(heard_ + settings_.silence, spoke_ + settings_.ping));
 }
 
 }  // namespace dvs

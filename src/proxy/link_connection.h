@@ -31,20 +31,22 @@ class LinkConnection : public std::enable_shared_from_this<LinkConnection> {
    protected:
     ~Handler() = default;
   };
-  struct Timing {
+  struct Settings {
     std::chrono::milliseconds hello;  // to connect and to be identified
     std::chrono::milliseconds ping;
     std::chrono::milliseconds silence;
+    bool compress;  // see LinkOptions
+    bool batch;
   };
 
   // Starts to connect to node `to`. Frames may be sent at once: they wait for the connection.
   static std::shared_ptr<LinkConnection> dial(Executor& executor, NodeId to,
                                               const boost::asio::ip::tcp::endpoint& address,
-                                              Timing timing, Handler& handler);
+                                              Settings settings, Handler& handler);
   // Takes over an accepted connection. Until identify() it accepts only small frames.
   static std::shared_ptr<LinkConnection> accept(Executor& executor,
-                                                boost::asio::ip::tcp::socket socket, Timing timing,
-                                                Handler& handler);
+                                                boost::asio::ip::tcp::socket socket,
+                                                Settings settings, Handler& handler);
 
   // The peer has proved who it is: from now on silence counts, not the time since the start.
   void identify(NodeId peer);
@@ -65,11 +67,12 @@ class LinkConnection : public std::enable_shared_from_this<LinkConnection> {
   using Clock = std::chrono::steady_clock;
 
   LinkConnection(Executor& executor, boost::asio::ip::tcp::socket socket,
-                 std::optional<NodeId> dialled, Timing timing, Handler& handler);
+                 std::optional<NodeId> dialled, Settings settings, Handler& handler);
   void connect(const boost::asio::ip::tcp::endpoint& address);
   void start();
   void read();
   void received(size_t count);
+  void append(wire::FrameType type, std::string_view head, const Bytes& bulk, uint16_t flags);
   void write_soon();
   void write();
   boost::system::error_code write_some();
@@ -78,7 +81,7 @@ class LinkConnection : public std::enable_shared_from_this<LinkConnection> {
   void tick_identified(Clock::time_point now);
   void broken(const std::string& reason);
 
-  const Timing timing_;
+  const Settings settings_;
   Handler& handler_;
   boost::asio::ip::tcp::socket socket_;
   boost::asio::steady_timer timer_;
@@ -98,9 +101,10 @@ class LinkConnection : public std::enable_shared_from_this<LinkConnection> {
     size_t size() const { return text.size() + bulk.size(); }
   };
   std::deque<Piece> queue_;
-  size_t written_ = 0;  // bytes of the first piece that are in the kernel
-  size_t backlog_ = 0;  // bytes that are not
+  size_t written_ = 0;    // bytes of the first piece that are in the kernel
+  size_t backlog_ = 0;    // bytes that are not
   bool writing_ = false;  // write() will come
+  bool full_ = false;     // the kernel takes no more for now
   bool congested_ = false;
 
   const Clock::time_point born_ = Clock::now();

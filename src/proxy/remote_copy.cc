@@ -1,6 +1,6 @@
-// dvk_vcopy between nodes: the requester's node moves window after window, several at a time, reading
-// from wherever the source is and writing to wherever the target is. Each step may be repeated; a
-// party that is being migrated makes the step wait.
+// dvk_vcopy between nodes: the requester's node moves window after window, several at a time,
+// reading from wherever the source is and writing to wherever the target is. Each step may be
+// repeated; a party that is being migrated makes the step wait.
 #include <algorithm>
 
 #include "proxy/remote_ops.h"
@@ -109,8 +109,8 @@ int RemoteOps::step_windows(uint32_t slot, Copy& copy) {
   while (copy.rc == OK && !again && copy.begun < copy.bytes && copy.windows.size() < kWindows) {
     Window& window = copy.windows.emplace_back();
     window.offset = copy.begun;
-    window.bytes = static_cast<uint32_t>(
-        std::min<uint64_t>(window_of(region_), copy.bytes - copy.begun));
+    window.bytes =
+        static_cast<uint32_t>(std::min<uint64_t>(window_of(region_), copy.bytes - copy.begun));
     copy.begun += window.bytes;
     if (step(window)) copy.windows.pop_back();
   }

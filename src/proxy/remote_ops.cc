@@ -100,7 +100,8 @@ void RemoteOps::on_place_changed(uint32_t slot) {
     }
     if (!dvk::acts_here(dvk::load_kind(d))) continue;
     // (The answer was not believed while the requester itself was migrating.)
-    stop_waiting(source, [&](const Window& window) { return window.party == slot || source == slot; });
+    stop_waiting(source,
+                 [&](const Window& window) { return window.party == slot || source == slot; });
     if (source == slot || to_it || dvk::load_tx_kind(d) == OpKind::kVcopy) drive(source);
   }
   if (dvk::is_elsewhere(dvk::load_kind(region_.at(slot)))) report(slot);

@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "wire/codec.h"
+#include "wire/compression.h"
 
 namespace dvs::wire {
 namespace {
@@ -43,14 +44,14 @@ bool is_known(uint8_t type) {
 }
 
 void append_frame_up_to(std::string& out, FrameType type, std::string_view head,
-                        std::string_view bulk) {
+                        std::string_view bulk, uint16_t flags) {
   const size_t size = head.size() + bulk.size();
   DVS_CHECK(size <= kMaxBody, "size {}", size);
   Writer header;
   header.put(kMagic);
   header.put(kVersion);
   header.put(static_cast<uint8_t>(type));
-  header.put(uint16_t{0});
+  header.put(flags);
   header.put(static_cast<uint32_t>(size));
   header.put(bulk.empty() ? checksum_of(head) : checksum_of(head, bulk));
   const std::string checked = header.take();
@@ -99,7 +100,13 @@ Status FrameReader::received(size_t count, std::vector<Frame>& out) {
   if (checksum_of(body_.view()) != body_checksum_) {
     return fail("frame body with a wrong checksum");
   }
-  out.push_back({type_, std::exchange(body_, {})});
+  Bytes body = std::exchange(body_, {});
+  if ((flags_ & kCompressed) != 0) {
+    auto whole = decompress(body.view(), max_body_);
+    if (!whole.ok()) return fail(whole.error().message());
+    body = std::move(*whole);
+  }
+  out.push_back({type_, std::move(body)});
   header_size_ = 0;
   return {};
 }
@@ -128,11 +135,12 @@ Status FrameReader::parse_header() {
   }
   if (version != kVersion) return fail(fmt::format("frame version {}, not {}", version, kVersion));
   if (!is_known(type)) return fail(fmt::format("unknown frame type {}", type));
-  if (flags != 0) return fail(fmt::format("unknown frame flags {:#06x}", flags));
+  if ((flags & ~kCompressed) != 0) return fail(fmt::format("unknown frame flags {:#06x}", flags));
   if (size > max_body_) {
     return fail(fmt::format("frame of {} bytes, at most {} allowed", size, max_body_));
   }
   type_ = static_cast<FrameType>(type);
+  flags_ = flags;
   body_ = Bytes::of_size(size);
   body_here_ = 0;
   return {};

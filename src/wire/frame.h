@@ -4,7 +4,7 @@
 //   offset 0  u32 magic "DVS1" (0x31535644)     offset 8   u32 body length (<= kMaxBody)
 //   offset 4  u8  version (1)                   offset 12  u32 checksum of the body (*)
 //   offset 5  u8  type                          offset 16  u32 checksum of bytes 0..15
-//   offset 6  u16 flags (0 in version 1)        offset 20  body
+//   offset 6  u16 flags (kCompressed, or 0)     offset 20  body
 //
 // (*) the low half of XXH3-64.
 #pragma once
@@ -26,6 +26,7 @@ constexpr uint32_t kMagic = 0x31535644;
 constexpr uint8_t kVersion = 1;
 constexpr size_t kHeaderSize = 20;
 constexpr size_t kMaxBody = 4u << 20;
+constexpr uint16_t kCompressed = 1;  // the body is one of wire/compression.h
 
 // On the wire: never renumber.
 enum class FrameType : uint8_t {
@@ -48,7 +49,7 @@ std::string encode_frame(FrameType type, std::string_view body);
 void append_frame(std::string& out, FrameType type, std::string_view body);
 // The same of a frame whose body is `head` and then `bulk`, but without `bulk`.
 void append_frame_up_to(std::string& out, FrameType type, std::string_view head,
-                        std::string_view bulk);
+                        std::string_view bulk, uint16_t flags = 0);
 
 // Each received byte is copied once, whatever the pieces, or not at all: what a body still lacks
 // may be received right into it. Memory is one frame's body, and that only after its header's
@@ -62,7 +63,8 @@ class FrameReader {
 
   // Adds received bytes. Appends every frame they complete to `out`. An Error (kCorrupt, naming
   // what is wrong) is final: the stream cannot be trusted any more and the link must be closed.
-  // Frames completed before the fault are good and are in `out`.
+  // Frames completed before the fault are good and are in `out`. (A compressed one comes out as it
+  // was before.)
   Status feed(std::string_view bytes, std::vector<Frame>& out);
 
   // What the body under way still lacks, to be received into; nothing between two frames.
@@ -79,6 +81,7 @@ class FrameReader {
   std::array<char, kHeaderSize> header_;
   size_t header_size_ = 0;  // bytes of the header that are here; kHeaderSize: it is checked
   FrameType type_{};        // from here on: of a checked header
+  uint16_t flags_ = 0;
   uint32_t body_checksum_ = 0;
   Bytes body_;
   size_t body_here_ = 0;

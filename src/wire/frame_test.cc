@@ -110,8 +110,8 @@ TEST(Frame, ABodyReceivedInPlaceIsTheSame) {
     const auto room = reader.lacking();
     const size_t count = room.empty() ? 1 : std::min<size_t>({room.size(), rest.size(), 7});
     if (!room.empty()) std::copy_n(rest.data(), count, room.data());
-    const Status status = room.empty() ? reader.feed(rest.substr(0, 1), got)
-                                       : reader.received(count, got);
+    const Status status =
+        room.empty() ? reader.feed(rest.substr(0, 1), got) : reader.received(count, got);
     ASSERT_TRUE(status.ok());
     rest.remove_prefix(count);
   }
@@ -178,7 +178,7 @@ TEST(Frame, EachFaultIsNamed) {
   EXPECT_NE(complaint(header(kMagic, 2, 2, 0, 0)).find("version 2"), std::string::npos);
   EXPECT_NE(complaint(header(kMagic, 1, 0, 0, 0)).find("type 0"), std::string::npos);
   EXPECT_NE(complaint(header(kMagic, 1, 99, 0, 0)).find("type 99"), std::string::npos);
-  EXPECT_NE(complaint(header(kMagic, 1, 2, 1, 0)).find("flags"), std::string::npos);
+  EXPECT_NE(complaint(header(kMagic, 1, 2, 2, 0)).find("flags"), std::string::npos);
   std::string bad_length = encode_frame(FrameType::kImage, "x");
   bad_length[8] = 2;
   EXPECT_NE(complaint(bad_length).find("header with a wrong checksum"), std::string::npos);

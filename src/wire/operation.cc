@@ -116,8 +116,8 @@ std::string encode_operation_head(const Operation& operation) {
 }
 
 std::string encode_operation(const Operation& operation) {
-  const bool has_data = operation.type == OperationType::kCopyData ||
-                        operation.type == OperationType::kCopyWrite;
+  const bool has_data =
+      operation.type == OperationType::kCopyData || operation.type == OperationType::kCopyWrite;
   const std::string head = encode_operation_head(operation);
   return has_data ? head + std::string(operation.data.view()) : head;
 }

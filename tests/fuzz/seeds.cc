@@ -7,6 +7,7 @@
 #include "directory/records.h"
 #include "dvk/node_view.h"
 #include "proxy/link_hello.h"
+#include "wire/compression.h"
 #include "wire/frame.h"
 #include "wire/operation.h"
 
@@ -45,9 +46,16 @@ void operations() {
     operation.peer = 11;
     operation.epoch = 3;
     operation.length = 4096;
-    operation.data = "window";
+    operation.data = Bytes("window");
     seed("operation", std::to_string(type), wire::encode_operation(operation));
   }
+}
+
+void compressed() {
+  std::string text;
+  while (text.size() < 5000) text += "and again";
+  const auto packed = wire::compress("head", text);
+  if (packed) seed("compression", "text", packed->head + std::string(packed->bulk.view()));
 }
 
 void capsules() {
@@ -130,6 +138,7 @@ int main(int argc, char** argv) {
   root = argv[1];
   frames();
   operations();
+  compressed();
   capsules();
   regions();
   records();
