@@ -6,6 +6,11 @@
  * Link with -ldvk, and with -ldvkadm when it makes administrative calls. Whatever the program, or
  * dvk.h, has defined by then is left alone.
  *
+ * `dvs run` binds what it starts, and two endpoints of one thread are one too many. So a program
+ * that binds itself is started at the endpoint it will bind (`dvs run --endpoint`, binding it again
+ * does no harm), or from a shell (`dvs run ... -- /bin/sh -c "PROGRAM; exit"`), whose children have
+ * none.
+ *
  * Not here: the original's limits of 32 nodes and DCs as sizes of its bit maps, its locks, and the
  * structures that only its proxies and its kernel module used. PROXY and IDLE (-36) are no
  * endpoints here: they were never sent to. */

@@ -107,6 +107,16 @@ TEST_F(Admin, TheDvsEndsOnOneNode) {
   dcs_ = {"shared", "busy"};
 }
 
+// d_nr_dcs tells programs that no number is as large.
+TEST_F(Admin, DvsdGivesNoNumberThatProgramsDoNotExpect) {
+  dvs_usr_t dvs{};
+  const int n1 = id_of("n1");
+  ASSERT_EQ(dvk_dvs_init(n1, &dvs), n1);
+  EXPECT_REFUSED(
+      call("POST", "/v1/dcs", {{"name", "lab"}, {"nodes", {"n1"}}, {"id", dvs.d_nr_dcs}}),
+      Code::kInvalid, "65536");
+}
+
 TEST_F(Admin, WhoMayNotOpenTheSocketIsToldSo) {
   ASSERT_EQ(in_child([&] {
               constexpr uid_t kNobody = 65534;
