@@ -15,7 +15,6 @@
 namespace dvs::cli {
 namespace {
 
-constexpr const char* kNodeSocket = "/run/dvs/dvsd.sock";
 constexpr auto kAskLimit = std::chrono::seconds(30);
 constexpr auto kChangeLimit = std::chrono::minutes(3);
 

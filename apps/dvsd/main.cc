@@ -20,7 +20,7 @@ struct Options {
   dvs::NodeConfig node;
   std::string listen;
   std::vector<std::string> etcd;
-  std::string socket = "/run/dvs/dvsd.sock";
+  std::string socket = dvs::kNodeSocket;
   std::string criu;
 };
 

@@ -3,7 +3,13 @@
  * headers and its own macros.h and debug.h; nothing else of it changes, but casts of pointers to
  * int (to long they may stay).
  *
- * Whatever the program, or dvk.h, has defined by then is left alone.
+ * Link with -ldvk, and with -ldvkadm when it makes administrative calls. Whatever the program, or
+ * dvk.h, has defined by then is left alone.
+ *
+ * `dvs run` binds what it starts, and two endpoints of one thread are one too many. So a program
+ * that binds itself is started at the endpoint it will bind (`dvs run --endpoint`, binding it again
+ * does no harm), or from a shell (`dvs run ... -- /bin/sh -c "PROGRAM; exit"`), whose children have
+ * none.
  *
  * Not here: the original's limits of 32 nodes and DCs as sizes of its bit maps, its locks, and the
  * structures that only its proxies and its kernel module used. PROXY and IDLE (-36) are no
@@ -12,6 +18,7 @@
 #define DVK_DVK_COMPAT_H
 
 #include <dvk/dvk.h>
+#include <dvk/dvk_admin.h>
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -48,9 +48,16 @@
 #define EDVSREPLPROC (-346)   /* only the first of the replicas can do that */
 #define EDVSWOKENUP (-348)    /* dvk_wakeup() ended a receive */
 
+/* ---- given by libdvkadm alone ---- */
+
+#define EDVSGENERIC (-99)   /* an error nobody planned for */
+#define EDVSNODEFREE (-325) /* the node is down */
+#define EDVSDCNODE (-326)   /* the node is part of the DC already */
+#define EDVSBADVALUE (-339) /* sizes of copies that DVS does not have */
+#define EDVSALLOCMEM (-344) /* no room: a table, memory or a file system is full */
+
 /* ---- names that programs of the original may mention, and DVS never gives ---- */
 
-#define EDVSGENERIC (-99)
 #define EDVSNOENT (-2)
 #define EDVSSRCH (-3)
 #define EDVSINTR (-4)
@@ -124,7 +131,6 @@
 #define EDVSNONODE (-316)
 #define EDVSNOMSG (-321)
 #define EDVSDCRUN (-323)
-#define EDVSNODEFREE (-325)
 #define EDVSBADPROXY (-327)
 #define EDVSONCOPY (-328)
 #define EDVSENQUEUED (-329)
@@ -132,10 +138,8 @@
 #define EDVSBADOWNER (-331)
 #define EDVSPROXYFREE (-333)
 #define EDVSGRPLEADER (-334)
-#define EDVSBADVALUE (-339)
 #define EDVSBADDIR (-340)
 #define EDVSBADFILE (-341)
-#define EDVSALLOCMEM (-344)
 #define EDVSPROXYID (-345)
 #define EDVSALIGN (-347)
 #define EDVSBADTRAMP (-349)
@@ -146,6 +150,5 @@
 #define EDVSNOREPLICA (-402)
 #define EDVSRESTARTSYS (-512)
 #define EDVSDVSBUSY (-317)
-#define EDVSDCNODE (-326)
 
 #endif /* DVK_ERRORS_H */

@@ -51,6 +51,9 @@ class HttpServer {
   virtual void add(const std::string& method, const std::string& path, HttpHandler handler) = 0;
 };
 
+// Where a node's dvsd listens, unless it is told otherwise.
+constexpr const char* kNodeSocket = "/run/dvs/dvsd.sock";
+
 // Listens on a unix socket (an old socket file of a dead server is replaced; mode 0660). Bodies
 // over 1 MiB, bad JSON, unknown routes and wrong methods are answered by the server itself.
 // kConflict: somebody listens there already. The lock that decides it is the file

@@ -140,10 +140,9 @@ int dvk_getdvsinfo(dvs_usr_t* info) {
   if (int rc = check_info(-1, info); rc != OK) return rc;
   const Region& region = *my_region();
   const RegionHeader& header = region.header();
-  constexpr int kManyDcs = 65536;
   *info = dvs_usr_t{};
   std::memcpy(info->d_name, header.cluster, sizeof info->d_name - 1);
-  info->d_nr_dcs = kManyDcs;
+  info->d_nr_dcs = kDcIds;
   info->d_nr_nodes = kRegionNodes;
   info->d_nr_tasks = static_cast<int>(region.tasks());
   info->d_nr_procs = static_cast<int>(region.slots() - region.tasks());

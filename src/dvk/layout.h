@@ -68,6 +68,8 @@ constexpr uint64_t kRegionMagic = 0x314e4f4947455244;  // "DREGION1"
 constexpr uint32_t kRegionVersion = 1;
 constexpr uint32_t kMaxSlots = 16384;
 constexpr uint32_t kRegionNodes = 256;  // nodes a region can name
+constexpr int kDcIds = 65536;           // numbers of DCs are below it
+constexpr uint32_t kCopyWindow = 256 * 1024;
 constexpr uint32_t kControlSlots = 64;  // concurrent requests to dvsd
 constexpr uint32_t kAnySlot = 0xffff;   // filter: from anybody
 

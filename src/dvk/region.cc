@@ -135,7 +135,7 @@ void fill_header(RegionHeader& header, const RegionSpec& spec) {
   header.dcid = spec.dcid;
   header.local_node = spec.local_node;
   header.max_copy_bytes = MAXCOPYLEN;
-  header.copy_chunk = 256 * 1024;
+  header.copy_chunk = kCopyWindow;
   copy_name(header.dc_name, spec.dc_name);
   copy_name(header.cluster, spec.cluster);
   header.warn_endpoint.store(NONE);

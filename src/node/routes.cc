@@ -137,6 +137,9 @@ Result<DcRecord> asked_dc(const Json& body) {
   DVS_ASSIGN(record.name, json_get<std::string>(body, "name"));
   DVS_ASSIGN(record.nodes, json_get<std::vector<std::string>>(body, "nodes"));
   DVS_TRY(take(body, "id", record.id));
+  if (record.id >= dvk::kDcIds) {
+    return Error(Code::kInvalid, "a DC's id is below " + std::to_string(dvk::kDcIds));
+  }
   DVS_TRY(take(body, "endpoints", record.endpoints));
   uint32_t servers = record.sysprocs - record.tasks;
   DVS_TRY(take(body, "servers", servers));

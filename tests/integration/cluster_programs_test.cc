@@ -33,6 +33,7 @@ class Programs : public ClusterTest {
 TEST_F(Programs, Exchange) { run_all({{"n1", 11, {"exchange", "11", "12"}}}); }
 TEST_F(Programs, Notify) { run_all({{"n1", 11, {"notify", "11", "12"}}}); }
 TEST_F(Programs, Launcher) { run_all({{"n1", 11, {"launcher", "11", "12"}}}); }
+TEST_F(Programs, Priv) { run_all({{"n1", 11, {"priv", "11", "12"}}}); }
 TEST_F(Programs, Wakeup) { run_all({{"n1", 11, {"wakeup", "11", "12"}}}); }
 
 // The one that copies, and the two between which it copies.

@@ -47,7 +47,6 @@ static void print_information(int dcid, int self) {
   printf(PROC_COUNT_FORMAT, PROC_COUNT_FIELDS(p_usr));
   node_usr_t node, *n_ptr = &node;
   if (dvk_getnodeinfo(local_nodeid, n_ptr) == OK) printf(NODE_TIME_FORMAT, NODE_TIME_FIELDS(n_ptr));
-#ifdef DVK_INFO_H
   printf(DC_USR2_FORMAT, DC_USR2_FIELDS(dcu_ptr));
   printf(DC_USR_FORMAT, DC_USR_FIELDS(dcu_ptr));
   printf(DC_WARN_FORMAT, DC_WARN_FIELDS(dcu_ptr));
@@ -58,7 +57,6 @@ static void print_information(int dcid, int self) {
   priv_usr_t priv, *priv_ptr = &priv;
   CHECK_RC(dvk_getpriv(dcid, self, priv_ptr), OK);
   printf(PRIV_USR_FORMAT, PRIV_USR_FIELDS(priv_ptr));
-#endif
 }
 
 int main(int argc, char** argv) {
@@ -67,7 +65,10 @@ int main(int argc, char** argv) {
   const int dcid = my_dc();
   CHECK(dcid >= 0 && dcid < NR_DCS);
   CHECK(self >= -NR_TASKS && self < NR_PROCS - NR_TASKS);
-  const int ret = dvk_bind(dcid, self);
+  int ret = dvk_open();
+  if (ret < 0) ERROR_EXIT(ret);
+  CHECK(close(dvk_fd) == -1 && dvk_open() == OK); /* as programs do that were moved by hand */
+  ret = dvk_bind(dcid, self);
   if (ret < EDVSERRCODE) ERROR_EXIT(ret);
   CHECK(checked(OK) == OK && checked(EDVSBUSY) == EDVSBUSY && dvk_fd == -1);
 

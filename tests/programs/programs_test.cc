@@ -24,6 +24,7 @@ TEST_F(Programs, Compat) { run({{"compat", "11"}}); }
 TEST_F(Programs, Exchange) { run({{"exchange", "11", "12"}}); }
 TEST_F(Programs, Notify) { run({{"notify", "11", "12"}}); }
 TEST_F(Programs, Launcher) { run({{"launcher", "11", "12"}}); }
+TEST_F(Programs, Priv) { run({{"priv", "11", "12"}}); }
 TEST_F(Programs, Wakeup) { run({{"wakeup", "11", "12"}}); }
 TEST_F(Programs, ThirdParty) {
   run({{"holder", "11", "13"},
