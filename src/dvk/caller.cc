@@ -328,20 +328,19 @@ int Caller::notify(int source_number, int dst, long value, Deadline deadline) {
   uint32_t peer = 0;
   if (int rc = check_destination(dst, peer); rc != OK) return rc;
   me_.notify_value.store(value);
+  message m = notification_from(slot_);
   if (touch(peer, peer)) {
     if (!may_receive(region_.at(peer), slot_)) return untouch(), EDVSTRAPDENIED;
     // It has a number like any other operation: of two values, that of the higher one is the later.
     me_.tx.store(TxWord{TxPhase::kIdle, 0, load_tx(me_).number + 1}.pack());
-    region_.notifies(peer).set(slot_);
+    // One that waits has it at once, so that the next one does not merge with it.
+    const bool taken = try_push(region_, slot_, peer, OpKind::kNotify, m, 0);
+    if (!taken) region_.notifies(peer).set(slot_);
     untouch();
-    event_signal(region_.at(peer).event);
+    if (!taken) event_signal(region_.at(peer).event);
     me_.local_sent.fetch_add(1, std::memory_order_relaxed);
     return OK;
   }
-  message m{};
-  m.m_source = me_.endpoint.load();
-  m.m_type = NOTIFY_FROM(region_.number_of(slot_));
-  m.m9_l1 = value;
   return transact(OpKind::kNotify, dst, peer, m, deadline);
 }
 
@@ -439,13 +438,18 @@ bool Caller::look_at_notifications(uint32_t filter, message& m) {
   const uint32_t source = filter == kAnySlot ? set.find(0) : filter;
   if (source >= region_.slots() || !set.test(source)) return false;
   set.clear(source);
+  m = notification_from(source);
+  return true;
+}
+
+message Caller::notification_from(uint32_t source) const {
   const Descriptor& sender = region_.at(source);
-  m = message{};
+  message m{};
   m.m_source = region_.number_of(source) == HARDWARE ? HARDWARE : sender.endpoint.load();
   m.m_type = NOTIFY_FROM(region_.number_of(source));
   m.m9_l1 = sender.notify_value.load();
   clock_gettime(CLOCK_REALTIME, &m.m9_t1);
-  return true;
+  return m;
 }
 
 // Senders in turn: the search goes on behind the one taken last, so nobody is passed over twice.

@@ -142,6 +142,53 @@ TEST_F(CallerTest, NotificationsComeBeforeMessagesAndMerge) {
   EXPECT_EQ(receive(2, ANY, m, Deadline::at_ns(0)), EDVSAGAIN);
 }
 
+// The first is in the receiver's hands when the second comes, whether it has run since or not.
+TEST_F(CallerTest, AWaitingReceiverTakesANotificationAtOnce) {
+  constexpr int kRounds = 1000;
+  bind_local(1);
+  bind_local(2);
+  std::thread sender([&] {
+    for (long round = 0; round < kRounds; ++round) {
+      while (load_rx(region_.at(slot(2))).phase != RxPhase::kWaiting) std::this_thread::yield();
+      for (long i : {0, 1}) {
+        as(1, [&](Caller& c) {
+          return c.notify(SELF, 2, 2 * round + i, Deadline::after_ms(1000));
+        });
+      }
+      message m{};
+      EXPECT_EQ(receive(1, 2, m), OK);  // both have come
+    }
+  });
+  for (long number = 0; number < 2 * kRounds; ++number) {
+    message m{};
+    ASSERT_EQ(receive(2, ANY, m), OK);
+    ASSERT_EQ(m.m_type, NOTIFY_FROM(1));
+    ASSERT_EQ(m.m9_l1, number);
+    if (number % 2 == 1) {
+      EXPECT_EQ(send(2, 1, 0), OK);
+    }
+  }
+  sender.join();
+}
+
+TEST_F(CallerTest, ANotificationIsNoAnswerAndNoRequest) {
+  bind_local(1);
+  bind_local(2);
+  std::thread client([&] {
+    message m{};
+    EXPECT_EQ(sendrec(2, 1, m), OK);
+    EXPECT_EQ(m.m_type, 5);
+    EXPECT_EQ(receive(2, ANY, m), OK);
+    EXPECT_EQ(m.m_type, NOTIFY_FROM(1));
+  });
+  message m{};
+  ASSERT_EQ(receive(1, ANY, m, Deadline::never(), RxMode::kRequest), OK);
+  as(1, [&](Caller& c) { return c.notify(SELF, 2, 7, Deadline::after_ms(1000)); });
+  m.m_type = 5;
+  EXPECT_EQ(reply(1, 2, m), OK);
+  client.join();
+}
+
 TEST_F(CallerTest, ReceiveFromOneSourceLeavesTheOthersQueued) {
   bind_local(1);
   bind_local(2);

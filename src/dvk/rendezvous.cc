@@ -9,6 +9,7 @@ bool admits(const Region& region, const RxWord& rx, const Descriptor& receiver, 
             OpKind kind) {
   if (rx.phase != RxPhase::kWaiting || !may_receive(receiver, source)) return false;
   if (rx.filter != kAnySlot && rx.filter != source) return false;
+  if (kind == OpKind::kNotify) return rx.mode == RxMode::kAny;
   if (rx.mode == RxMode::kAnswer) {
     if (kind == OpKind::kSendRec) return false;
     return load_tx(receiver).phase == TxPhase::kTaken &&
