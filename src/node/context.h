@@ -25,6 +25,8 @@ struct NodeConfig {
   uint16_t listen_port = 0;
   std::string run_dir = "/run/dvs";
   std::string container_helper;  // path of dvs-container
+  // What DCs see of the node's files, see ContainerSpec.
+  std::vector<std::string> dc_shown, dc_writable, dc_hidden;
   bool faults = false;
 };
 

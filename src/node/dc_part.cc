@@ -48,6 +48,9 @@ ContainerSpec DcPart::container_spec() const {
   spec.first_pid = (context_.id + 1) * kPidsPerNode;
   spec.last_pid = spec.first_pid + kPidsPerNode - 1;
   spec.monotonic_offset_ns = monotonic_offset(record_.clock_origin_ns);
+  spec.shown = context_.config.dc_shown;
+  spec.writable = context_.config.dc_writable;
+  spec.hidden = context_.config.dc_hidden;
   return spec;
 }
 
