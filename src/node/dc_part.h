@@ -197,6 +197,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   // RemoteOps::Env
   bool send(NodeId node, const wire::Operation& operation) override;
   void drive_later(uint32_t slot) override;
+  pid_t host_pid_of(uint32_t slot) const;
   int read_memory(uint32_t slot, uint64_t address, char* to, size_t bytes) override;
   int write_memory(uint32_t slot, uint64_t address, const char* from, size_t bytes) override;
 

@@ -156,7 +156,7 @@ void DcPart::task_may_have_ended(const std::string& id) {
   }
   Task& task = found->second;
   task.ended = true;
-  task.exit_status = exit_status_of(task.root_pid);
+  if (!task.exit_status.has_value()) task.exit_status = exit_status_of(task.root_pid);
   log::if_failed(context_.cgroups.remove(cgroup_of(id)));
   save_task(task);
   forget_old_tasks();
