@@ -33,7 +33,8 @@ Caller::Caller(const Region& region, uint32_t slot, uint32_t tid, Deadline deadl
     }
     was_inside_ = me_.inside.load() == tid;
   }
-  if (!enter(deadline)) {
+  // (A handler that came while its thread was about to wait must not leave it outside.)
+  if (!enter(was_inside_ ? Deadline::never() : deadline)) {
     status_ = over(deadline);
   } else if (!still_bound()) {
     status_ = EDVSNOTBIND;
@@ -65,8 +66,10 @@ bool Caller::enter(Deadline deadline) {
     if (!(backup || is_migrating(me_)) || me_.incarnation.load() != incarnation_) return true;
     leave();
     const bool late = deadline.passed();
-    if (late && (backup || ++naps > kNapsAtGate)) return false;
-    event_sleep(me_.event, prepared, late ? Deadline::after_ms(kNapMs) : deadline);
+    if (late && (backup || naps == kNapsAtGate)) return false;
+    const bool changed =
+        event_sleep(me_.event, prepared, late ? Deadline::after_ms(kNapMs) : deadline);
+    if (late && !changed) ++naps;
   }
 }
 
@@ -222,10 +225,9 @@ bool Caller::is_done(uint64_t number, int& rc) const {
   return true;
 }
 
-// The operation has a result: the slot is free for the next one.
-int Caller::settle(uint64_t number) {
-  int rc = OK;
-  is_done(number, rc);
+// The operation has a result, as is_done() said: the slot is free for the next one. (It is not read
+// again: the endpoint may have been taken away meanwhile, and its operation with it.)
+int Caller::settle(uint64_t number, int rc) {
   swap_tx(me_, TxWord{TxPhase::kDone, rc, number}, TxWord{TxPhase::kIdle, 0, number});
   return rc;
 }
@@ -234,7 +236,7 @@ int Caller::await_done(uint64_t number, uint32_t peer, Deadline deadline) {
   for (;;) {
     const uint32_t prepared = event_prepare(me_.event);
     int rc = OK;
-    if (is_done(number, rc)) return settle(number);
+    if (is_done(number, rc)) return settle(number, rc);
     if (!still_bound()) return EDVSSHUTDOWN;
     if (sleep_on(me_.event, prepared, deadline) == Woken::kOver) return cancel(number, peer);
   }
@@ -252,7 +254,7 @@ int Caller::await_answer(uint64_t number, uint32_t peer, message& m, Deadline de
       me_.tx.store(TxWord{TxPhase::kIdle, 0, number}.pack());
       return OK;
     }
-    if (is_done(number, rc) && close_rx()) return await_copies(), settle(number);
+    if (is_done(number, rc) && close_rx()) return await_copies(), settle(number, rc);
     if (!still_bound()) return await_copiers(), EDVSSHUTDOWN;
     if (sleep_on(me_.event, prepared, deadline) == Woken::kOver && close_rx()) {
       await_copies();
@@ -275,7 +277,7 @@ int Caller::cancel(uint64_t number, uint32_t peer) {
   for (bool over = false;;) {
     const uint32_t prepared = event_prepare(me_.event);
     int rc = OK;
-    if (is_done(number, rc)) return settle(number);
+    if (is_done(number, rc)) return settle(number, rc);
     if (!still_bound()) return EDVSSHUTDOWN;
     const bool decided_here = !carried && !is_decided_elsewhere(region_, peer);
     if (decided_here || over) {

@@ -63,7 +63,7 @@ class Caller {
   bool awaits_me(const Descriptor& client) const;
   int answer(uint32_t peer, OpKind kind, const message& m, Deadline deadline);
   int cancel(uint64_t number, uint32_t peer);
-  int settle(uint64_t number);
+  int settle(uint64_t number, int rc);
   bool is_done(uint64_t number, int& rc) const;
 
   void open_rx(RxMode mode, uint32_t filter);

@@ -323,6 +323,27 @@ TEST_F(CallerTest, AWakeUpMovesAlongOrIsRefused) {
   EXPECT_EQ(lost, 0);
 }
 
+// A request has failed, and before its call returns the endpoint is taken away: that does not make
+// it answered.
+TEST_F(CallerTest, AnUnbindTurnsNoFailureIntoSuccess) {
+  for (const int endpoint : {1, 2, 3}) bind_local(endpoint);
+  Descriptor& d = region_.at(slot(1));
+  std::thread client([&] {
+    message m{};
+    EXPECT_EQ(sendrec(1, 2, m), EDVSSRCDIED);
+  });
+  while (load_tx(d).phase != TxPhase::kPosted) std::this_thread::yield();
+  // A copy keeps the call from returning.
+  Descriptor& copier = region_.at(slot(3));
+  copier.touching[0].store(slot(1) + 1);
+  ASSERT_TRUE(claim_memory(d));
+  finish(region_, slot(1), load_tx(d).number, EDVSSRCDIED);
+  while (d.touched.load() != 0) std::this_thread::yield();
+  unbind(region_, slot(1));
+  copier.touching[0].store(0);
+  client.join();
+}
+
 // A copy that began before the endpoint was taken away still touches its process's memory.
 TEST_F(CallerTest, WhoIsUnboundInAWaitReturnsWhenACopyIsOver) {
   bind_local(1);
