@@ -378,6 +378,7 @@ void Worker::notify(Depth depth, const Target& target, bool with_value) {
   expect(depth, "notify", rc, {EDVSDSTDIED, EDVSENDPOINT});
   if (rc != OK) return;
   ledger_.totals.notified.fetch_add(1, std::memory_order_relaxed);
+  if (target.life == kNobody) return;  // whoever has been bound meanwhile got it
   ledger_.notified[depth][actor_][target.actor].last.store(
       pack_notified(began, life_, target.life));
 }
