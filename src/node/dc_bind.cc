@@ -117,6 +117,7 @@ void DcPart::on_record_gone(uint32_t slot) {
   if (dvk::load_kind(region_.at(slot)) != dvk::Kind::kFree) dvk::unbind(region_, slot);
   if (lost.has_value()) bind_again(*lost);
   primary_gone(slot);
+  end_orphan(slot);
 }
 
 EndpointRecord DcPart::record_of(uint32_t slot, const std::string& task,

@@ -80,7 +80,7 @@ void DcPart::begin_migration(const MigrationRecord& record) {
   for (uint32_t slot : record.slots) {
     if (slot < region_.slots()) dvk::close_gate(region_, slot);
   }
-  if (record.manual) return;
+  if (record.manual) return begin_manual(record);
   if (record.target == context_.config.name) {
     targets_[record.id] =
         std::make_shared<Target>(static_cast<TargetHost&>(*this), context_.faults, record);

@@ -189,9 +189,12 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   const Cluster::MigrationEntry* manual_migration_of(uint32_t slot) const;
   void await_migration(const std::string& id, int64_t until_ns, Done<int> done);
   void start_manually(uint32_t slot, Done<int> done);
+  void park_manually(const std::string& migration, uint32_t slot);
+  void end_orphan(uint32_t slot);
   void commit_known(uint32_t slot, int pid, Done<int> done);
   void end_manually(MigrationRecord record, int64_t revision, MigrationState outcome,
                     std::vector<Change> changes, Done<int> done);
+  void begin_manual(const MigrationRecord& record);
   void end_manual(const MigrationRecord& record);
 
   // RemoteOps::Env
