@@ -1,7 +1,6 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -14,14 +13,13 @@
 
 #include "base/file.h"
 #include "commands.h"
-#include "container/paths.h"
 #include "inside.h"
 #include "report.h"
+#include "view.h"
 
 namespace dvs::helper {
 namespace {
 
-constexpr const char* kCover = "/run/dvs";
 constexpr const char* kExits = "/run/dvs/dc/exits";
 constexpr const char* kReady = "ready";
 
@@ -41,52 +39,10 @@ Status set_clock_offset(int64_t offset_ns) {
 }
 
 Status unshare_namespaces(const Options& options) {
-  if (::unshare(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWTIME) != 0) {
-    return errno_error("cannot create pid, mount and time namespaces");
+  if (::unshare(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWTIME | CLONE_NEWIPC) != 0) {
+    return errno_error("cannot create pid, mount, time and ipc namespaces");
   }
   return set_clock_offset(options.monotonic_offset_ns);
-}
-
-// --- the first process: its view of the file system ---
-
-Result<UniqueFd> detached_copy(const std::string& path) {
-  UniqueFd tree(::open_tree(AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
-  if (!tree.valid()) return errno_error("cannot take " + path + " into the container");
-  return tree;
-}
-
-Status mount_on(const char* type, const std::string& target, unsigned long flags,
-                const char* options) {
-  if (::mount(type, target.c_str(), type, flags, options) == 0) return {};
-  return errno_error("cannot mount " + target);
-}
-
-Status attach(const UniqueFd& tree, const char* target) {
-  DVS_TRY(make_dirs(target));
-  if (::move_mount(tree.get(), "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) == 0) return {};
-  return errno_error(std::string("cannot mount ") + target);
-}
-
-// A node that keeps its files elsewhere than below /run/dvs: its other containers' directories
-// (RUN/dcs, see paths.h) are still in sight, unless covered too.
-Status cover_other_containers(const std::string& dir) {
-  const std::string parent = dir.substr(0, dir.rfind('/'));
-  if (!parent.ends_with("/dcs") || ::access(parent.c_str(), F_OK) != 0) return {};
-  return mount_on("tmpfs", parent, MS_RDONLY | MS_NOSUID | MS_NODEV, "size=4k,mode=755");
-}
-
-Status build_view(const std::string& dir) {
-  if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
-    return errno_error("cannot make the container's mounts private");
-  }
-  DVS_ASSIGN(const UniqueFd shared, detached_copy(paths::shared_dir(dir)));
-  DVS_ASSIGN(const UniqueFd engine, detached_copy(paths::engine_dir(dir)));
-  DVS_TRY(make_dirs(kCover));
-  DVS_TRY(mount_on("tmpfs", kCover, MS_NOSUID | MS_NODEV, "size=64k,mode=755"));
-  DVS_TRY(attach(shared, paths::kDcShared));
-  DVS_TRY(attach(engine, paths::kDcEngine));
-  DVS_TRY(cover_other_containers(dir));
-  return mount_on("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);
 }
 
 // --- the first process: the rest of its set-up ---
@@ -113,7 +69,7 @@ Status replace_stdio() {
 }
 
 Status set_up(const Options& options) {
-  DVS_TRY(build_view(options.dir));
+  DVS_TRY(build_view(options));
   DVS_TRY(start_pid_counter(options.pids));
   DVS_TRY(replace_stdio());
   if (::setsid() < 0 || ::chdir("/") != 0) return errno_error("cannot leave the session");

@@ -27,7 +27,7 @@ Status enter_container(const Options& options) {
   const std::string root_path = "/proc/" + std::to_string(options.init) + "/root";
   UniqueFd root(::open(root_path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root.valid()) return errno_error("cannot open " + root_path);
-  if (::setns(init.get(), CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWTIME) != 0) {
+  if (::setns(init.get(), CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWTIME | CLONE_NEWIPC) != 0) {
     return errno_error("cannot enter the namespaces of process " + std::to_string(options.init));
   }
   if (::fchdir(root.get()) != 0 || ::chroot(".") != 0) {

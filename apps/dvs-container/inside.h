@@ -6,7 +6,7 @@
 
 namespace dvs::helper {
 
-// Moves the calling process into the container's mount and time namespaces, with the root
+// Moves the calling process into the container's mount, time and ipc namespaces, with the root
 // directory of its first process; children born from now on are in its pid namespace.
 // kNotFound when the first process is gone.
 Status enter_container(const Options& options);

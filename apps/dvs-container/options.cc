@@ -31,6 +31,18 @@ bool set_option(Options& options, std::string_view name, std::string_view value)
     options.cgroups.emplace_back(value);
     return true;
   }
+  if (name == "--show") {
+    options.shown.emplace_back(value);
+    return true;
+  }
+  if (name == "--writable") {
+    options.writable.emplace_back(value);
+    return true;
+  }
+  if (name == "--hide") {
+    options.hidden.emplace_back(value);
+    return true;
+  }
   if (name == "--start") return parse(value, options.init_start_time);
   return false;
 }

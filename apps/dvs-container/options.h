@@ -19,9 +19,12 @@ struct PidRange {
 };
 
 struct Options {
-  std::string dir;                   // --dir: the DC's directory on the node (init)
-  PidRange pids;                     // --pids FIRST:LAST
-  int64_t monotonic_offset_ns = 0;   // --monotonic-offset (init)
+  std::string dir;                    // --dir: the DC's directory on the node (init)
+  PidRange pids;                      // --pids FIRST:LAST
+  int64_t monotonic_offset_ns = 0;    // --monotonic-offset (init)
+  std::vector<std::string> shown;     // --show, --writable, --hide: paths of the node (init), see
+  std::vector<std::string> writable;  // ContainerSpec; each repeatable
+  std::vector<std::string> hidden;
   pid_t init = 0;                    // --init: the container's first process (enter, run)
   uint64_t init_start_time = 0;      // --start: its start time, against reused ids; 0: not checked
   std::vector<std::string> cgroups;  // --cgroup: a cgroup.procs file; repeatable (enter)

@@ -4,12 +4,15 @@
 // Standard input is a SOCK_SEQPACKET socket to dvsd (migrate/engine/command.h). First comes what to
 // do, as JSON:
 //
-//   {"do": "dump", "images": DIR, "pid": ROOT, "freezer": CGROUP-DIR} | {"do": "restore", "images":
-//   DIR}
+//   {"do": "dump", "pid": ROOT} | {"do": "restore"}
+//
+// Descriptor 3 is the directory of the images, 4 (for a dump) the tree's frozen cgroup. Both are
+// out of sight in the DC: whoever could write them, could make criu do what only criu may.
 //
 // It does all that can be done ahead, says "ready", and waits for "go". Later it says "held" when
 // a restored tree waits at its gate, and "done" when the work is done. When the socket is closed
 // before "go" it ends, having touched nothing.
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -35,12 +38,12 @@ constexpr uint32_t kGhostBytes = 64 << 20;  // contents of a removed file that m
 // holds a process, which criu waits for until then.
 constexpr uint32_t kCollectSeconds = 2;
 
+constexpr int kImagesFd = 3;
+constexpr int kFreezerFd = 4;
+
 struct Job {
   bool dump = false;
-  std::string images;
   int pid = 0;
-  std::string freezer;
-  std::string gate() const { return images + "/gate"; }
 };
 
 void say(std::string_view word) {
@@ -56,15 +59,18 @@ std::string hear() {
   return size <= 0 ? std::string() : std::string(text, static_cast<size_t>(size));
 }
 
+// By which criu finds a directory that this process has open.
+std::string path_of(int fd) {
+  return "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(fd);
+}
+
 Result<Job> hear_job() {
   DVS_ASSIGN(const Json json, parse_json(hear()));
   Job job;
   DVS_ASSIGN(const auto what, json_get<std::string>(json, "do"));
-  DVS_ASSIGN(job.images, json_get<std::string>(json, "images"));
   job.dump = what == "dump";
   if (job.dump) {
     DVS_ASSIGN(job.pid, json_get<int>(json, "pid"));
-    DVS_ASSIGN(job.freezer, json_get<std::string>(json, "freezer"));
   }
   return job;
 }
@@ -74,7 +80,7 @@ criu_rpc::Request request_of(const Job& job) {
   request.set_type(job.dump ? criu_rpc::DUMP : criu_rpc::RESTORE);
   criu_rpc::Options& options = *request.mutable_opts();
   options.set_images_dir_fd(-1);
-  options.set_images_dir(job.images);
+  options.set_images_dir(path_of(kImagesFd));
   options.set_log_file(job.dump ? kDumpLog : kRestoreLog);
   options.set_notify_scripts(true);
   options.set_manage_cgroups_mode(criu_rpc::IGNORE);
@@ -84,7 +90,7 @@ criu_rpc::Request request_of(const Job& job) {
   options.set_ext_unix_sk(true);
   if (job.dump) {
     options.set_pid(job.pid);
-    options.set_freeze_cgroup(job.freezer);
+    options.set_freeze_cgroup(path_of(kFreezerFd));
     options.set_leave_running(true);
     options.set_network_lock(criu_rpc::SKIP);
     options.set_ghost_limit(kGhostBytes);
@@ -117,14 +123,15 @@ bool await_go() {
   return hear() == "go";
 }
 
-bool on_notification(const Job& job, const criu_rpc::Notification& notification) {
+bool on_notification(const criu_rpc::Notification& notification) {
   const std::string& script = notification.script();
   // Nothing is stopped yet; what criu knows of itself and the kernel, it knows now.
   if (script == "pre-dump") return await_go();
   if (script == "post-restore") {
-    return hold_at_gate(job.gate(), [] { say("held"); }) && is_alive(notification.pid());
+    return hold_at_gate(path_of(kImagesFd) + "/gate", [] { say("held"); }) &&
+           is_alive(notification.pid());
   }
-  if (script == "post-resume") return mark_resumed(job.gate());
+  if (script == "post-resume") return mark_resumed(path_of(kImagesFd) + "/gate");
   return true;
 }
 
@@ -134,12 +141,13 @@ bool carry_out(CriuService& criu, const Job& job) {
   if (!criu.send(request_of(job))) return false;
   while (auto response = criu.receive()) {
     if (response->type() != criu_rpc::NOTIFY) return response->success();
-    if (!criu.acknowledge(on_notification(job, response->notify()))) return false;
+    if (!criu.acknowledge(on_notification(response->notify()))) return false;
   }
   return false;
 }
 
 int run(const char* program) {
+  for (const int fd : {kImagesFd, kFreezerFd}) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   auto job = hear_job();
   if (!job.ok()) return kBadRequest;
   // So that a dump can be made to give up in good order (CriuCommand::fail_writes()).

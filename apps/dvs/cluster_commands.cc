@@ -72,6 +72,11 @@ void add_cluster_commands(CLI::App& app, CLI::App& node, Cli& cli) {
                    "Added to the command line of each dvsd, e.g. --dvsd-arg=--compress-links")
       ->type_name("ARG")
       ->allow_extra_args(false);
+  starting
+      ->add_option("--dc-writable", options->dc_writable,
+                   "Directory of this machine that programs of DCs may write; the rest is "
+                   "read-only to them")
+      ->check(CLI::ExistingDirectory);
   starting->add_flag("--faults", options->faults, "Let tests break it on purpose (dvsd --faults)");
 
   add_command(app, cli, "down", "End the cluster on this machine and all that runs in it",

@@ -15,6 +15,7 @@ namespace {
 
 using dvs::Error;
 using dvs::Result;
+using dvs::Status;
 
 struct Options {
   dvs::NodeConfig node;
@@ -28,6 +29,21 @@ std::string beside_me(const std::string& program) {
   std::error_code ec;
   const auto me = std::filesystem::read_symlink("/proc/self/exe", ec);
   return (me.parent_path() / program).string();
+}
+
+std::string installed_in() {
+  return std::filesystem::path(beside_me("")).parent_path().parent_path().string();
+}
+
+// Without links, as the view of a DC wants them (Container).
+Status resolve(std::vector<std::string>& dirs) {
+  for (std::string& dir : dirs) {
+    std::error_code ec;
+    const auto path = std::filesystem::canonical(dir, ec);
+    if (ec) return dvs::errno_error("cannot find " + dir, ec.value());
+    dir = path.string();
+  }
+  return {};
 }
 
 // The engine's program: as asked for, else a criu in PATH that open_criu() accepts, else what
@@ -65,6 +81,14 @@ void add_options(CLI::App& app, Options& options) {
                "compress large transfers to other nodes (for networks slower than about 4 Gbit/s)");
   app.add_flag("!--no-batching", options.node.batch_links,
                "write each message to other nodes by itself (to measure what batching brings)");
+  app.add_option("--dc-writable", options.node.dc_writable,
+                 "directory of this node that its DCs may write; the rest is read-only to them")
+      ->check(CLI::ExistingDirectory);
+  app.add_option("--dc-show", options.node.dc_shown,
+                 "directory below /tmp, /var/tmp, /run or /dev that its DCs see, read-only; by "
+                 "default they have their own of those")
+      ->check(CLI::ExistingDirectory);
+  app.add_option("--dc-hide", options.node.dc_hidden, "path that its DCs do not see");
   app.add_flag("--faults", options.node.faults, "allow fault points to be armed (tests only)");
   app.footer(
       "Example:\n  dvsd --name n1 --cluster lab --listen 10.0.0.1:7000 --etcd "
@@ -93,6 +117,14 @@ int run(Options options) {
     return fail(Error(dvs::Code::kDenied, "needs root: it creates namespaces and cgroups"));
   }
   options.node.container_helper = beside_me("dvs-container");
+  // What is installed beside dvsd runs in DCs, too, wherever that is.
+  options.node.dc_shown.push_back(installed_in());
+  if (options.criu.starts_with('/')) {
+    options.node.dc_shown.push_back(std::filesystem::path(options.criu).parent_path());
+  }
+  for (auto* dirs : {&options.node.dc_shown, &options.node.dc_writable}) {
+    if (auto found = resolve(*dirs); !found.ok()) return fail(found.error());
+  }
   dvs::Executor executor(1);
   auto store = dvs::open_etcd(executor, {options.etcd});
   if (!store.ok()) return fail(store.error());

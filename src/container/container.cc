@@ -149,6 +149,11 @@ ChildOptions init_command(const std::string& helper, const ContainerSpec& spec) 
                   std::to_string(spec.first_pid) + ":" + std::to_string(spec.last_pid),
                   "--monotonic-offset",
                   std::to_string(spec.monotonic_offset_ns)};
+  const std::pair<const char*, const std::vector<std::string>&> paths[] = {
+      {"--show", spec.shown}, {"--writable", spec.writable}, {"--hide", spec.hidden}};
+  for (const auto& [name, values] : paths) {
+    for (const std::string& value : values) options.argv.insert(options.argv.end(), {name, value});
+  }
   options.capture_output = true;
   options.timeout = kCreateLimit;
   return options;

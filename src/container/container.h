@@ -1,9 +1,11 @@
-// One DC's part on one node: pid, mount and time namespaces with a first process (`dvs-container
-// init`) that only reaps, so that they outlive dvsd. Programs are started in it from outside.
+// One DC's part on one node: pid, mount, time and ipc namespaces with a first process
+// (`dvs-container init`) that only reaps, so that they outlive dvsd. Programs are started in it
+// from outside. Process ids come from the node's own range, so they are unique in the whole DC.
 //
-// Inside: the node's file system, its own /proc, /run/dvs covered by an empty tmpfs that shows only
-// /run/dvs/dc (the shared directory) and /run/dvs/engine: nothing of another DC can be reached
-// by name. Process ids come from the node's own range, so they are unique in the whole DC.
+// Inside: the node's file system, read-only. The DC's own are /proc, /dev (null, zero, random, tty,
+// pts, shm), /tmp, /var/tmp, and /run, where only /run/dvs/dc (the shared directory) is: nothing of
+// another DC, and no socket of the node, can be reached by name. What concerns the whole machine in
+// /proc is read-only or hidden, so are /sys and the cgroups.
 #pragma once
 
 #include <sys/types.h>
@@ -27,6 +29,11 @@ struct ContainerSpec {
   pid_t last_pid = 4194303;
   // What to add to the INITIAL time namespace's CLOCK_MONOTONIC (and _BOOTTIME) inside the DC.
   int64_t monotonic_offset_ns = 0;
+  // Directories of the node: in sight (read-only) although below one that the DC has its own of;
+  // the same, and writable; not in sight. The first two must exist.
+  std::vector<std::string> shown;
+  std::vector<std::string> writable;
+  std::vector<std::string> hidden;
 };
 
 struct LaunchSpec {
@@ -55,7 +62,7 @@ class Container {
   virtual pid_t init_pid() const = 0;  // as dvsd sees it
   virtual bool alive() const = 0;
 
-  // Command line prefix that runs what follows inside (pid, mount and time namespaces, root,
+  // Command line prefix that runs what follows inside (pid, mount, time and ipc namespaces, root,
   // stdio, other descriptors and environment as given): {".../dvs-container", "enter", "--init",
   // "PID", ..., "--"}. The program's exit status is passed on, 128 + N for signal N; 125: the
   // container cannot be entered, 126 and 127: the program cannot be started, does not exist. The

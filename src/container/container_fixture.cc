@@ -98,6 +98,7 @@ ContainerSpec ContainerTest::spec(const std::string& name) const {
   spec.dir = paths::dc_dir(kRun, name);
   spec.first_pid = 5000;
   spec.last_pid = 5999;
+  spec.shown = {fs::path(self_path()).parent_path()};
   return spec;
 }
 

@@ -1,7 +1,11 @@
 #include "container/container.h"
 
 #include <signal.h>
+#include <sys/ipc.h>
+#include <sys/mount.h>
+#include <sys/msg.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <sstream>
@@ -49,16 +53,81 @@ TEST_F(ContainerTest, SeesNothingOfTheNodeOrOtherContainers) {
   ASSERT_TRUE(make_dirs("/run/dvs/dcs/other").ok());
   ASSERT_TRUE(replace_file("/run/dvs/node.json", "{}").ok());
   Container& container = create("a");
-  EXPECT_EQ(output_of(container, "ls /run/dvs; ls /run/dvs/dc; ls /run/dvs/engine"),
-            "dc\nengine\nlogs\n");
+  EXPECT_EQ(output_of(container, "ls /run; ls /run/dvs; ls /run/dvs/dc"), "dvs\ndc\nlogs\n");
 }
 
 TEST_F(ContainerTest, SeesNothingOfOtherContainersKeptElsewhere) {
-  ASSERT_TRUE(make_dirs("/run/elsewhere/dcs/other").ok());
+  ASSERT_EQ(::mount("tmpfs", "/mnt", "tmpfs", 0, nullptr), 0);
+  ASSERT_TRUE(make_dirs("/mnt/dvs/dcs/other").ok());
   auto elsewhere = spec("a");
-  elsewhere.dir = "/run/elsewhere/dcs/a";
+  elsewhere.dir = "/mnt/dvs/dcs/a";
   Container& container = create(elsewhere);
-  EXPECT_EQ(output_of(container, "ls /run/elsewhere/dcs; ls /run/dvs/dc"), "logs\n");
+  EXPECT_EQ(output_of(container, "ls /mnt/dvs/dcs; ls /run/dvs/dc"), "logs\n");
+  ASSERT_EQ(::umount2("/mnt", MNT_DETACH), 0);
+}
+
+// Those of root that need no capability.
+TEST_F(ContainerTest, CannotChangeWhatConcernsTheWholeMachine) {
+  Container& container = create("a");
+  for (const char* path : {"/proc/sys/kernel/core_pattern", "/proc/sys/kernel/ns_last_pid",
+                           "/proc/sysrq-trigger", "/etc/hosts", "/usr/new", "/new"}) {
+    // An empty word: where it can be written after all, nothing changes.
+    const std::string script =
+        "{ printf '' >> " + std::string(path) + "; } 2>/dev/null && echo written";
+    const bool openable = std::string_view(path).ends_with("ns_last_pid");
+    EXPECT_EQ(output_of(container, script), openable ? "written\n" : "") << path;
+  }
+  EXPECT_EQ(
+      output_of(container, "{ echo 9 > /proc/sys/kernel/ns_last_pid; } 2>/dev/null || echo no"),
+      "no\n");
+  EXPECT_EQ(output_of(container, "ls /sys/fs/cgroup"), "");
+  EXPECT_EQ(output_of(container, "mkdir /sys/fs/cgroup/new 2>/dev/null || echo no"), "no\n");
+}
+
+TEST_F(ContainerTest, HasDevicesAndDirectoriesOfItsOwn) {
+  ASSERT_TRUE(replace_file("/tmp/container_test.file", "of the node").ok());
+  Container& container = create("a");
+  EXPECT_EQ(output_of(container, "cd /dev; echo *"),
+            "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero\n");
+  EXPECT_EQ(output_of(container, "ls /tmp/container_test.file /dev/shm 2>/dev/null"),
+            "/dev/shm:\n");
+  EXPECT_EQ(output_of(container,
+                      "for d in /tmp /var/tmp /dev/shm /run; do echo $d > $d/x; done; "
+                      "cat /tmp/x /var/tmp/x /dev/shm/x /run/x"),
+            "/tmp\n/var/tmp\n/dev/shm\n/run\n");
+  EXPECT_EQ(::unlink("/tmp/container_test.file"), 0);
+}
+
+TEST_F(ContainerTest, HasItsOwnSystemVIpc) {
+  const int queue = ::msgget(IPC_PRIVATE, 0600);
+  ASSERT_GE(queue, 0);
+  Container& container = create("a");
+  EXPECT_EQ(output_of(container, "wc -l < /proc/sysvipc/msg"), "1\n");  // the heading
+  ::msgctl(queue, IPC_RMID, nullptr);
+}
+
+TEST_F(ContainerTest, SeesAndWritesWhatItsNodeAllows) {
+  char dir[] = "/tmp/container_test.XXXXXX";
+  ASSERT_NE(::mkdtemp(dir), nullptr);
+  const std::string node = dir;
+  for (const char* name : {"/shown", "/writable", "/hidden"}) {
+    ASSERT_TRUE(make_dirs(node + name).ok());
+    ASSERT_TRUE(replace_file(node + name + "/file", "of the node\n").ok());
+  }
+  ASSERT_EQ(::mount("tmpfs", "/mnt", "tmpfs", 0, nullptr), 0);
+  ASSERT_TRUE(make_dirs("/mnt/hidden/secret").ok());
+  auto allowed = spec("a");
+  allowed.shown.push_back(node + "/shown");
+  allowed.writable.push_back(node + "/writable");
+  allowed.hidden.push_back("/mnt/hidden");
+  Container& container = create(allowed);
+  EXPECT_EQ(output_of(container, "cd " + node +
+                                     "; echo *; { echo x > shown/file; } 2>/dev/null; "
+                                     "echo x > writable/file; cat */file; ls /mnt/hidden"),
+            "shown writable\nof the node\nx\n");
+  EXPECT_EQ(*read_file(node + "/writable/file"), "x\n");
+  ASSERT_EQ(::umount2("/mnt", MNT_DETACH), 0);
+  EXPECT_TRUE(remove_tree(node).ok());
 }
 
 TEST_F(ContainerTest, ProgramsCannotReadTheEnvironmentOfTheDaemon) {
@@ -224,7 +293,7 @@ TEST_F(ContainerTest, EnterPassesOnHowTheProgramEnded) {
 TEST_F(ContainerTest, EnterRunsInsideWithTheStdioGiven) {
   Container& container = create("a");
   EXPECT_EQ(enter(container, {"sh", "-c", "pwd; ls /run/dvs; cat /proc/1/comm"}).output,
-            "/\ndc\nengine\ndvs-init\n");
+            "/\ndc\ndvs-init\n");
 }
 
 // Starts `command` inside, in the background; its result is put into `result`.

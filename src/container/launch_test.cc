@@ -31,7 +31,8 @@ TEST_F(LaunchTest, WritesTheLogAndAppends) {
     exit_of(container, task.dc_pid);
     ASSERT_TRUE(std::filesystem::remove(paths::exits_file(container.spec().dir)));
   }
-  EXPECT_EQ(*read_file(paths::log_file(container.spec().dir, "test")), "out\nerr\nout\nerr\n");
+  EXPECT_EQ(*read_file(paths::shared_dir(container.spec().dir) + "/" + paths::log_file("test")),
+            "out\nerr\nout\nerr\n");
 }
 
 TEST_F(LaunchTest, EnvironmentIsExactlyTheOneGiven) {

@@ -9,7 +9,7 @@
 //         region                  the DVK's shared memory (src/dvk/layout.h)
 //         logs/TASK.log           what a task wrote to stdout and stderr
 //         exits                   "PID STATUS\n" for each process the DC's first process reaped
-//       engine/MIGRATION/         in the DC's view: /run/dvs/engine/MIGRATION; images
+//       engine/MIGRATION/         images of a process that moves; not in the DC's view
 //       tasks/TASK.json           what dvsd must know of a task after a restart
 #pragma once
 
@@ -17,8 +17,7 @@
 
 namespace dvs::paths {
 
-constexpr const char* kDcShared = "/run/dvs/dc";      // inside a DC
-constexpr const char* kDcEngine = "/run/dvs/engine";  // inside a DC
+constexpr const char* kDcShared = "/run/dvs/dc";  // inside a DC
 constexpr const char* kDcRegion = "/run/dvs/dc/region";
 
 inline std::string dc_dir(const std::string& run, const std::string& dc) {
@@ -27,10 +26,10 @@ inline std::string dc_dir(const std::string& run, const std::string& dc) {
 inline std::string shared_dir(const std::string& dc_dir) { return dc_dir + "/shared"; }
 inline std::string region(const std::string& dc_dir) { return dc_dir + "/shared/region"; }
 inline std::string logs_dir(const std::string& dc_dir) { return dc_dir + "/shared/logs"; }
-inline std::string log_file(const std::string& dc_dir, const std::string& task) {
-  return logs_dir(dc_dir) + "/" + task + ".log";
-}
 inline std::string exits_file(const std::string& dc_dir) { return dc_dir + "/shared/exits"; }
+// Relative to the shared directory: for shared_files.h.
+constexpr const char* kExits = "exits";
+inline std::string log_file(const std::string& task) { return "logs/" + task + ".log"; }
 inline std::string engine_dir(const std::string& dc_dir) { return dc_dir + "/engine"; }
 inline std::string tasks_dir(const std::string& dc_dir) { return dc_dir + "/tasks"; }
 

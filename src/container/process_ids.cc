@@ -69,18 +69,34 @@ Result<std::vector<ThreadIds>> threads_of_cgroup(const std::string& cgroup_dir) 
   return threads;
 }
 
+namespace {
+
+// Field `number` (from 3 on) of /proc/PID/stat. The name (field 2) may hold spaces and brackets: it
+// is counted from the last bracket.
+std::string stat_field(const std::string& stat, int number) {
+  size_t at = stat.rfind(')');
+  for (int field = 2; field < number && at != std::string::npos; ++field)
+    at = stat.find(' ', at + 1);
+  if (at == std::string::npos) return {};
+  return stat.substr(at + 1, stat.find_first_of(" \n", at + 1) - at - 1);
+}
+
+}  // namespace
+
 Result<uint64_t> process_start_time(pid_t host_pid) {
   const std::string path = "/proc/" + std::to_string(host_pid) + "/stat";
   auto stat = read_file(path);
   if (!stat) return Error(Code::kNotFound, "process " + std::to_string(host_pid) + " is gone");
-  // The name (field 2) may hold spaces and brackets: count from the last bracket, field 3 follows.
-  size_t at = stat->rfind(')');
-  for (int field = 2; field < 22 && at != std::string::npos; ++field) at = stat->find(' ', at + 1);
-  if (at == std::string::npos) return Error(Code::kCorrupt, path + " has too few fields");
-  const std::string_view rest = std::string_view(*stat).substr(at + 1);
-  auto ticks = parse_number<uint64_t>(rest.substr(0, rest.find(' ')));
+  auto ticks = parse_number<uint64_t>(stat_field(*stat, 22));
   if (!ticks) return Error(Code::kCorrupt, path + " has no start time");
   return *ticks;
+}
+
+std::optional<int> status_of_zombie(pid_t host_pid) {
+  auto stat = read_file("/proc/" + std::to_string(host_pid) + "/stat");
+  if (!stat || stat_field(*stat, 3) != "Z") return std::nullopt;
+  auto status = parse_number<int>(stat_field(*stat, 52));
+  return status ? std::optional(*status) : std::nullopt;
 }
 
 }  // namespace dvs

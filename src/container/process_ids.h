@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,9 @@ Result<std::vector<ThreadIds>> threads_of_cgroup(const std::string& cgroup_dir);
 // Field 22 of /proc/PID/stat: with the pid it names one process for as long as the machine is up.
 // kNotFound when there is no such process.
 Result<uint64_t> process_start_time(pid_t host_pid);
+
+// The wait status of a process that has ended and is not reaped yet.
+std::optional<int> status_of_zombie(pid_t host_pid);
 
 // The process ids in the text of a cgroup.procs file; those of other pid namespaces (0) left out.
 std::vector<pid_t> parse_pids(const std::string& text);

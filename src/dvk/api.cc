@@ -14,10 +14,6 @@ namespace {
 constexpr int64_t kControlMs = 30'000;
 constexpr int64_t kNapMs = 100;
 
-Deadline deadline_of(long timeout_ms) {
-  return timeout_ms == TIMEOUT_NOWAIT ? Deadline::at_ns(0) : Deadline::after_ms(timeout_ms);
-}
-
 // REQUIRES: in a DC.
 int ask_dvsd(const ControlRequest& request, int64_t limit_ms = kControlMs) {
   uint32_t slot = 0;
@@ -82,48 +78,51 @@ int dvk_wait4bindep_X(int what, int ep, long timeout_ms) {
 
 int dvk_send_T(int dst, message* m, long timeout_ms) {
   if (m == nullptr) return EDVSINVAL;
-  return with_caller(DVK_SEND, Uses::kSends,
-                     [&](Caller& caller) { return caller.send(dst, *m, deadline_of(timeout_ms)); });
+  return with_caller(DVK_SEND, Uses::kSends, timeout_ms, [&](Caller& caller, Deadline deadline) {
+    return caller.send(dst, *m, deadline);
+  });
 }
 
 int dvk_receive_T(int src, message* m, long timeout_ms) {
   if (m == nullptr) return EDVSINVAL;
-  return with_caller(DVK_RECEIVE, Uses::kReceives, [&](Caller& caller) {
-    return caller.receive(src, *m, deadline_of(timeout_ms), RxMode::kAny);
-  });
+  return with_caller(DVK_RECEIVE, Uses::kReceives, timeout_ms,
+                     [&](Caller& caller, Deadline deadline) {
+                       return caller.receive(src, *m, deadline, RxMode::kAny);
+                     });
 }
 
 int dvk_sendrec_T(int ep, message* m, long timeout_ms) {
   if (m == nullptr) return EDVSINVAL;
-  return with_caller(DVK_SENDREC, Uses::kReceives, [&](Caller& caller) {
-    return caller.sendrec(ep, *m, deadline_of(timeout_ms));
-  });
+  return with_caller(
+      DVK_SENDREC, Uses::kReceives, timeout_ms,
+      [&](Caller& caller, Deadline deadline) { return caller.sendrec(ep, *m, deadline); });
 }
 
 int dvk_rcvrqst_T(message* m, long timeout_ms) {
   if (m == nullptr) return EDVSINVAL;
-  return with_caller(DVK_RCVRQST, Uses::kReceives, [&](Caller& caller) {
-    return caller.receive(ANY, *m, deadline_of(timeout_ms), RxMode::kRequest);
-  });
+  return with_caller(DVK_RCVRQST, Uses::kReceives, timeout_ms,
+                     [&](Caller& caller, Deadline deadline) {
+                       return caller.receive(ANY, *m, deadline, RxMode::kRequest);
+                     });
 }
 
 int dvk_reply_T(int dst, message* m, long timeout_ms) {
   if (m == nullptr) return EDVSINVAL;
-  return with_caller(DVK_REPLY, Uses::kSends, [&](Caller& caller) {
-    return caller.reply(dst, *m, deadline_of(timeout_ms));
+  return with_caller(DVK_REPLY, Uses::kSends, timeout_ms, [&](Caller& caller, Deadline deadline) {
+    return caller.reply(dst, *m, deadline);
   });
 }
 
 int dvk_relay(int dst, message* m) {
   if (m == nullptr) return EDVSINVAL;
-  return with_caller(DVK_RELAY, Uses::kSends, [&](Caller& caller) {
-    return caller.relay(dst, *m, deadline_of(TIMEOUT_FOREVER));
-  });
+  return with_caller(
+      DVK_RELAY, Uses::kSends, TIMEOUT_FOREVER,
+      [&](Caller& caller, Deadline deadline) { return caller.relay(dst, *m, deadline); });
 }
 
 int dvk_notify_value_T(int src_nr, int dst, long value, long timeout_ms) {
-  return with_caller(DVK_NOTIFY, Uses::kSends, [&](Caller& caller) {
-    return caller.notify(src_nr, dst, value, deadline_of(timeout_ms));
+  return with_caller(DVK_NOTIFY, Uses::kSends, timeout_ms, [&](Caller& caller, Deadline deadline) {
+    return caller.notify(src_nr, dst, value, deadline);
   });
 }
 
@@ -133,8 +132,8 @@ int dvk_hdw_notify(int dcid, int dst) {
 }
 
 int dvk_vcopy_T(int src_ep, const void* src, int dst_ep, void* dst, size_t bytes, long timeout_ms) {
-  return with_caller(DVK_VCOPY, Uses::kSends, [&](Caller& caller) {
-    return caller.vcopy(src_ep, src, dst_ep, dst, bytes, deadline_of(timeout_ms));
+  return with_caller(DVK_VCOPY, Uses::kSends, timeout_ms, [&](Caller& caller, Deadline deadline) {
+    return caller.vcopy(src_ep, src, dst_ep, dst, bytes, deadline);
   });
 }
 
@@ -148,14 +147,7 @@ int dvk_wakeup(int dcid, int ep) {
     if (is_gone(load_kind(region.at(slot)))) return EDVSDSTDIED;
     if (!region.names(ep, slot)) return EDVSENDPOINT;
   }
-  Descriptor& d = region.at(slot);
-  if (is_elsewhere(load_kind(d))) return EDVSRMTPROC;
-  if (is_migrating(d)) return EDVSMIGRATE;
-  const RxWord rx = load_rx(d);
-  d.flags.fetch_or(kWokenUp);
-  event_signal(d.event);
-  const bool waits = rx.phase == RxPhase::kWaiting && rx.filter == kAnySlot;
-  return waits ? OK : EDVSPROCRUN;
+  return wake_up(region, slot);
 }
 
 int dvk_migrate_X(int op, int pid, int dcid, int ep, int new_node) {

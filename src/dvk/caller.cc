@@ -11,10 +11,13 @@ namespace {
 // taken after all.
 constexpr int64_t kSettleMs = 500;
 constexpr int64_t kNapMs = 20;
+// How many naps a call waits at its own gate beyond its deadline, so that being moved does not make
+// it fail. Naps, not time: a process that is frozen meanwhile has had one.
+constexpr int kNapsAtGate = 50;
 
 }  // namespace
 
-Caller::Caller(const Region& region, uint32_t slot, uint32_t tid)
+Caller::Caller(const Region& region, uint32_t slot, uint32_t tid, Deadline deadline)
     : region_(region),
       slot_(slot),
       me_(region.at(slot)),
@@ -30,8 +33,12 @@ Caller::Caller(const Region& region, uint32_t slot, uint32_t tid)
     }
     was_inside_ = me_.inside.load() == tid;
   }
-  enter();
-  if (!still_bound()) status_ = EDVSNOTBIND;
+  // (A handler that came while its thread was about to wait must not leave it outside.)
+  if (!enter(was_inside_ ? Deadline::never() : deadline)) {
+    status_ = over(deadline);
+  } else if (!still_bound()) {
+    status_ = EDVSNOTBIND;
+  }
 }
 
 Caller::~Caller() {
@@ -49,15 +56,20 @@ void Caller::leave() {
 }
 
 // The gate: closed while the endpoint migrates, and for a backup until it becomes the primary.
-void Caller::enter() {
-  for (;;) {
+// False: the deadline passed there, and nothing but a long wait can be expected.
+bool Caller::enter(Deadline deadline) {
+  for (int naps = 0;;) {
     const uint32_t prepared = event_prepare(me_.event);
     uint32_t nobody = 0;
     me_.inside.compare_exchange_strong(nobody, tid_);
-    const bool closed = is_migrating(me_) || load_kind(me_) == Kind::kBackup;
-    if (!closed || me_.incarnation.load() != incarnation_) return;
+    const bool backup = load_kind(me_) == Kind::kBackup;
+    if (!(backup || is_migrating(me_)) || me_.incarnation.load() != incarnation_) return true;
     leave();
-    event_sleep(me_.event, prepared, Deadline::never());
+    const bool late = deadline.passed();
+    if (late && (backup || naps == kNapsAtGate)) return false;
+    const bool changed =
+        event_sleep(me_.event, prepared, late ? Deadline::after_ms(kNapMs) : deadline);
+    if (late && !changed) ++naps;
   }
 }
 
@@ -83,7 +95,7 @@ Near Caller::near() {
 Caller::Woken Caller::park_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
   leave();
   const bool changed = event_sleep(event, prepared, deadline);
-  enter();
+  enter(Deadline::never());  // what is outstanding cannot be taken back outside
   return changed || !deadline.passed() ? Woken::kLookAgain : Woken::kOver;
 }
 
@@ -146,7 +158,7 @@ int Caller::send(int dst, message& m, Deadline deadline) {
 int Caller::sendrec(int dst, message& m, Deadline deadline) {
   uint32_t peer = 0;
   if (int rc = check_destination(dst, peer); rc != OK) return rc;
-  if (deadline.passed()) return EDVSAGAIN;
+  if (deadline.passed()) return over(deadline);
   for (;;) {
     OpKind kind = OpKind::kNone;
     if (int rc = ask(dst, peer, m, deadline, kind); rc != OK || kind != OpKind::kRelay) return rc;
@@ -178,7 +190,7 @@ int Caller::transact(OpKind kind, int dst, uint32_t peer, const message& m, Dead
     me_.local_sent.fetch_add(1, std::memory_order_relaxed);
     return OK;
   }
-  if (deadline.passed()) return EDVSAGAIN;
+  if (deadline.passed()) return over(deadline);
   post(number, peer);
   return await_done(number, peer, deadline);
 }
@@ -213,10 +225,9 @@ bool Caller::is_done(uint64_t number, int& rc) const {
   return true;
 }
 
-// The operation has a result: the slot is free for the next one.
-int Caller::settle(uint64_t number) {
-  int rc = OK;
-  is_done(number, rc);
+// The operation has a result, as is_done() said: the slot is free for the next one. (It is not read
+// again: the endpoint may have been taken away meanwhile, and its operation with it.)
+int Caller::settle(uint64_t number, int rc) {
   swap_tx(me_, TxWord{TxPhase::kDone, rc, number}, TxWord{TxPhase::kIdle, 0, number});
   return rc;
 }
@@ -225,7 +236,7 @@ int Caller::await_done(uint64_t number, uint32_t peer, Deadline deadline) {
   for (;;) {
     const uint32_t prepared = event_prepare(me_.event);
     int rc = OK;
-    if (is_done(number, rc)) return settle(number);
+    if (is_done(number, rc)) return settle(number, rc);
     if (!still_bound()) return EDVSSHUTDOWN;
     if (sleep_on(me_.event, prepared, deadline) == Woken::kOver) return cancel(number, peer);
   }
@@ -243,8 +254,8 @@ int Caller::await_answer(uint64_t number, uint32_t peer, message& m, Deadline de
       me_.tx.store(TxWord{TxPhase::kIdle, 0, number}.pack());
       return OK;
     }
-    if (is_done(number, rc) && close_rx()) return await_copies(), settle(number);
-    if (!still_bound()) return EDVSSHUTDOWN;
+    if (is_done(number, rc) && close_rx()) return await_copies(), settle(number, rc);
+    if (!still_bound()) return await_copiers(), EDVSSHUTDOWN;
     if (sleep_on(me_.event, prepared, deadline) == Woken::kOver && close_rx()) {
       await_copies();
       return cancel(number, peer);
@@ -266,7 +277,7 @@ int Caller::cancel(uint64_t number, uint32_t peer) {
   for (bool over = false;;) {
     const uint32_t prepared = event_prepare(me_.event);
     int rc = OK;
-    if (is_done(number, rc)) return settle(number);
+    if (is_done(number, rc)) return settle(number, rc);
     if (!still_bound()) return EDVSSHUTDOWN;
     const bool decided_here = !carried && !is_decided_elsewhere(region_, peer);
     if (decided_here || over) {
@@ -389,7 +400,7 @@ int Caller::receive(int src, message& m, Deadline deadline, RxMode mode) {
     if (woken != Woken::kOver && !something_for(mode, filter)) {
       woken = rest_on(me_.event, prepared, deadline);
     }
-    if (!still_bound()) return EDVSSHUTDOWN;
+    if (!still_bound()) return await_copiers(), EDVSSHUTDOWN;
     const bool taken = !close_rx_or_take(m);
     await_copies();
     if (taken) return OK;

@@ -12,13 +12,14 @@ namespace dvs::dvk {
 // ever frozen.
 class Caller {
  public:
-  // REQUIRES: `slot` is bound to the calling thread or its process.
-  Caller(const Region& region, uint32_t slot, uint32_t tid);
+  // REQUIRES: `slot` is bound to the calling thread or its process. `deadline`: the call's; a gate
+  // that is closed for longer than a migration takes is waited for until then.
+  Caller(const Region& region, uint32_t slot, uint32_t tid, Deadline deadline = Deadline::never());
   ~Caller();
   Caller(const Caller&) = delete;
   Caller& operator=(const Caller&) = delete;
 
-  // OK, or why no call can be made: EDVSBUSY, EDVSNOTBIND.
+  // OK, or why no call can be made: EDVSBUSY, EDVSNOTBIND, EDVSAGAIN and EDVSTIMEDOUT (the gate).
   int status() const { return status_; }
   // A signal's handler, while its thread waits in a receive: it must not receive (the wait is the
   // other call's).
@@ -35,7 +36,7 @@ class Caller {
  private:
   struct Party;
 
-  void enter();
+  bool enter(Deadline deadline);
   void leave();
   // Waits a little inside, then sleeps outside and comes back through the gate. Looks again in any
   // case; kOver at the deadline.
@@ -62,7 +63,7 @@ class Caller {
   bool awaits_me(const Descriptor& client) const;
   int answer(uint32_t peer, OpKind kind, const message& m, Deadline deadline);
   int cancel(uint64_t number, uint32_t peer);
-  int settle(uint64_t number);
+  int settle(uint64_t number, int rc);
   bool is_done(uint64_t number, int& rc) const;
 
   void open_rx(RxMode mode, uint32_t filter);
@@ -76,6 +77,7 @@ class Caller {
   bool look_at_senders(uint32_t filter, message& m);
 
   void await_copies();
+  void await_copiers();
   bool touch(uint32_t first, uint32_t second);
   void untouch();
   int claim(const Party& source, const Party& target) const;

@@ -103,6 +103,11 @@ int Caller::copy_here(const Party& source, const Party& target, size_t bytes) {
 void Caller::await_copies() {
   if (me_.touched.load() == 0) return;
   me_.touched.store(0);
+  await_copiers();
+}
+
+// The same for who has lost the endpoint: the mark may be its next owner's.
+void Caller::await_copiers() {
   const Deadline limit = Deadline::after_ms(kCopyLimitMs);
   for (uint32_t slot = 0; slot < region_.slots(); ++slot) {
     const Descriptor& d = region_.at(slot);

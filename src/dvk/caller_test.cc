@@ -298,5 +298,124 @@ TEST_F(CallerTest, AnEarlierGenerationIsNotItsSuccessor) {
   EXPECT_EQ(send(1, 100, 0, Deadline::at_ns(0)), EDVSAGAIN);
 }
 
+// ---- the gate -----------------------------------------------------------------------------------
+
+TEST_F(CallerTest, ABackupsCallsEndAtTheirDeadline) {
+  bind_local(1);
+  region_.at(slot(1)).kind.store(static_cast<uint32_t>(Kind::kBackup));
+  EXPECT_EQ(Caller(region_, slot(1), my_tid(), Deadline::at_ns(0)).status(), EDVSAGAIN);
+  EXPECT_EQ(Caller(region_, slot(1), my_tid(), Deadline::after_ms(20)).status(), EDVSTIMEDOUT);
+}
+
+TEST_F(CallerTest, SoDoCallsOfWhoMigratesForLong) {
+  bind_local(1);
+  close_gate(region_, slot(1));
+  EXPECT_EQ(Caller(region_, slot(1), my_tid(), Deadline::at_ns(0)).status(), EDVSAGAIN);
+  EXPECT_EQ(Caller(region_, slot(1), my_tid(), Deadline::after_ms(20)).status(), EDVSTIMEDOUT);
+  EXPECT_EQ(region_.at(slot(1)).inside.load(), 0u);
+  open_gate(region_, slot(1));
+  EXPECT_EQ(Caller(region_, slot(1), my_tid(), Deadline::at_ns(0)).status(), OK);
+}
+
+TEST_F(CallerTest, AShortMigrationDoesNotMakeACallFail) {
+  bind_local(1);
+  bind_local(2);
+  std::thread sender([&] { EXPECT_EQ(send(2, 1, 77), OK); });
+  while (load_tx(region_.at(slot(2))).phase != TxPhase::kPosted) std::this_thread::yield();
+  close_gate(region_, slot(1));
+  std::thread mover([&] {
+    const auto& event = region_.at(slot(1)).event;
+    while ((event.load() & 1) == 0) std::this_thread::yield();  // until it sleeps at the gate
+    open_gate(region_, slot(1));
+  });
+  Caller caller(region_, slot(1), my_tid(), Deadline::at_ns(0));
+  EXPECT_EQ(caller.status(), OK);
+  message m{};
+  EXPECT_EQ(caller.receive(ANY, m, Deadline::at_ns(0), RxMode::kAny), OK);
+  EXPECT_EQ(m.m_type, 77);
+  mover.join();
+  sender.join();
+}
+
+// Both at once, a little earlier or later each time.
+TEST_F(CallerTest, AWakeUpMovesAlongOrIsRefused) {
+  constexpr int kTimes = 50'000;
+  bind_local(1);
+  Descriptor& d = region_.at(slot(1));
+  const auto idle = [&](int loads) {
+    for (; loads > 0; --loads) (void)d.cpu.load();
+  };
+  std::atomic<int> begun = 0;
+  std::atomic<int> ended = 0;
+  int rc = OK;
+  std::thread waker([&] {
+    for (int i = 1; i <= kTimes; ++i) {
+      while (begun.load() != i) continue;
+      idle(i % 61);
+      rc = wake_up(region_, slot(1));
+      ended.store(i);
+    }
+  });
+  int lost = 0;
+  for (int i = 1; i <= kTimes; ++i) {
+    begun.store(i);
+    idle(i % 67);
+    close_gate(region_, slot(1));
+    const bool moves_along = (d.flags.load() & kWokenUp) != 0;
+    while (ended.load() != i) continue;
+    if ((rc != EDVSMIGRATE) != moves_along) ++lost;
+    d.flags.store(0);
+  }
+  waker.join();
+  EXPECT_EQ(lost, 0);
+}
+
+// A request has failed, and before its call returns the endpoint is taken away: that does not make
+// it answered.
+TEST_F(CallerTest, AnUnbindTurnsNoFailureIntoSuccess) {
+  for (const int endpoint : {1, 2, 3}) bind_local(endpoint);
+  Descriptor& d = region_.at(slot(1));
+  std::thread client([&] {
+    message m{};
+    EXPECT_EQ(sendrec(1, 2, m), EDVSSRCDIED);
+  });
+  while (load_tx(d).phase != TxPhase::kPosted) std::this_thread::yield();
+  // A copy keeps the call from returning.
+  Descriptor& copier = region_.at(slot(3));
+  copier.touching[0].store(slot(1) + 1);
+  ASSERT_TRUE(claim_memory(d));
+  finish(region_, slot(1), load_tx(d).number, EDVSSRCDIED);
+  while (d.touched.load() != 0) std::this_thread::yield();
+  unbind(region_, slot(1));
+  copier.touching[0].store(0);
+  client.join();
+}
+
+// A copy that began before the endpoint was taken away still touches its process's memory.
+TEST_F(CallerTest, WhoIsUnboundInAWaitReturnsWhenACopyIsOver) {
+  bind_local(1);
+  bind_local(2);
+  Descriptor& copier = region_.at(slot(2));
+  std::atomic<bool> over = false;
+  std::atomic<bool> returned = false;
+  std::thread receiver([&] {
+    message m{};
+    EXPECT_EQ(receive(1, ANY, m), EDVSSHUTDOWN);
+    EXPECT_TRUE(over.load()) << "it returned while its memory was being copied";
+    returned.store(true);
+  });
+  Descriptor& d = region_.at(slot(1));
+  while (load_rx(d).phase != RxPhase::kWaiting || (d.event.load() & 1) == 0)
+    std::this_thread::yield();
+  copier.touching[0].store(slot(1) + 1);
+  ASSERT_TRUE(claim_memory(d));
+  unbind(region_, slot(1));
+  // Until it has looked again, and sleeps again.
+  while ((d.event.load() & 1) == 0 && !returned.load()) std::this_thread::yield();
+  over.store(true);
+  copier.touching[0].store(0);
+  receiver.join();
+}
+
 }  // namespace
 }  // namespace dvs::dvk

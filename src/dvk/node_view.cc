@@ -42,9 +42,11 @@ void end_operations(Descriptor& d) {
   } while (!swap_rx(d, rx, ended));
 }
 
-// What an incarnation counts its operations from, the same on all nodes. Not from 0: who looked at
-// the slot's last owner's operation must not mistake this one's for it.
-uint64_t first_number(uint64_t incarnation) { return (incarnation % 256) << 32; }
+// What an owner counts its operations from, the same on all nodes. Not from 0: who looked at the
+// slot's last owner's operation must not mistake this one's for it. (48 bits in all.)
+uint64_t first_number(uint64_t incarnation, uint32_t successor = 0) {
+  return (incarnation % 256) << 40 | uint64_t{successor % 256} << 32;
+}
 
 // For a new owner of the slot: nothing of the old one is left, nor of it with others.
 void reset_operations(const Region& region, uint32_t slot, uint64_t incarnation) {
@@ -178,6 +180,19 @@ void post_warning(const Region& region, uint32_t slot, int to, message m) {
   if (is_gone(kind)) finish(region, slot, number, EDVSDSTDIED);
   if (runs_here(kind)) announce(region, slot, peer);
   region.ring(slot);
+}
+
+void succeed(const Region& region, uint32_t slot, uint32_t epoch) {
+  Descriptor& d = region.at(slot);
+  end_operations(d);
+  const uint64_t number = std::max(load_tx(d).number, first_number(d.incarnation.load(), epoch));
+  d.tx.store(TxWord{TxPhase::kIdle, 0, number}.pack());
+  for (auto& touched : d.touching) touched.store(0);
+  d.inside.store(0);
+  d.busy.store(0);
+  for (auto* counter : {&d.local_sent, &d.remote_sent, &d.local_copied, &d.remote_copied}) {
+    counter->store(0);
+  }
 }
 
 bool has_warned(const Region& region, uint32_t slot) {

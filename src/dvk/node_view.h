@@ -50,6 +50,11 @@ bool has_warned(const Region& region, uint32_t slot);
 
 // ---- migration; `slots` are all endpoints of the processes that move ----
 
+// Another process has the endpoint from now on, by a COMMIT by hand with this epoch: nothing that
+// the old one had outstanding is left, and no node takes what this one does for a repetition of it.
+// REQUIRES: the gate is closed.
+void succeed(const Region& region, uint32_t slot, uint32_t epoch);
+
 // START: closes the gate. Also for endpoints elsewhere (their senders just go on waiting).
 void close_gate(const Region& region, uint32_t slot);
 

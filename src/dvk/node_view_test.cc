@@ -66,7 +66,7 @@ TEST_F(NodeViewTest, AMovedServerStillOwesWhatItTook) {
     bind_at(*region, kServer, 0);
     bind_at(*region, kClient, 2);
   }
-  take_request(source_, 1ull << 32 | 5);
+  take_request(source_, 1ull << 40 | 5);
   const Capsule capsule = extract(source_, {kServer});
   commit_here(target_, capsule, 1, 2);
   commit_away(source_, {kServer}, 1, 2);
@@ -81,7 +81,7 @@ TEST_F(NodeViewTest, AMovedServerStillOwesWhatItTook) {
 TEST_F(NodeViewTest, AMovedServerIntroducesItsClientsToATargetThatHasNotHeardOfThem) {
   bind_at(source_, kServer, 0);
   bind_at(source_, kClient, 2, 9);
-  take_request(source_, 9ull << 32 | 1);
+  take_request(source_, 9ull << 40 | 1);
   source_.notifies(kServer).set(kClient);
   commit_here(target_, extract(source_, {kServer}), 1, 2);
   const Identity client = identity_of(target_, kClient);
@@ -110,7 +110,7 @@ TEST_F(NodeViewTest, CommitMayBeRepeated) {
 TEST_F(NodeViewTest, ANewOwnerOfASlotInheritsNothing) {
   bind_at(source_, kServer, 0);
   bind_at(source_, kClient, 0);
-  take_request(source_, 1ull << 32 | 5);
+  take_request(source_, 1ull << 40 | 5);
   source_.notifies(kServer).set(kClient);
   source_.senders(kServer).set(kClient);
   bind_at(source_, kClient, 0, 2);
@@ -133,7 +133,7 @@ TEST_F(NodeViewTest, ASlowFillerDoesNotReachTheSlotsNextOwner) {
 TEST_F(NodeViewTest, CapsulesThatMakeNoSenseAreRefused) {
   bind_at(source_, kServer, 0);
   bind_at(source_, kClient, 2);
-  take_request(source_, 1ull << 32 | 5);
+  take_request(source_, 1ull << 40 | 5);
   source_.notifies(kServer).set(kClient);
   const std::string good = encode_capsule(extract(source_, {kServer}));
   ASSERT_TRUE(decode_capsule(good, 128).ok());

@@ -156,6 +156,21 @@ bool finish(const Region& region, uint32_t slot, uint64_t number, int rc) {
   return false;
 }
 
+// In one step with the look at the gate: what is marked before that closes moves along. (A whole
+// migration may have passed since the kind was looked at.)
+int wake_up(const Region& region, uint32_t slot) {
+  Descriptor& d = region.at(slot);
+  if (is_elsewhere(load_kind(d))) return EDVSRMTPROC;
+  const RxWord rx = load_rx(d);
+  uint32_t flags = d.flags.load();
+  do {
+    if ((flags & kMigrating) != 0) return EDVSMIGRATE;
+  } while (!d.flags.compare_exchange_strong(flags, flags | kWokenUp));
+  event_signal(d.event);
+  if (is_elsewhere(load_kind(d))) return d.flags.fetch_and(~kWokenUp), EDVSRMTPROC;
+  return rx.phase == RxPhase::kWaiting && rx.filter == kAnySlot ? OK : EDVSPROCRUN;
+}
+
 void release_peers(const Region& region, uint32_t slot) {
   for (uint32_t peer = 0; peer < region.slots(); ++peer) {
     if (peer == slot) continue;

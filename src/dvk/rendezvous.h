@@ -92,6 +92,10 @@ bool finish(const Region& region, uint32_t slot, uint64_t number, int rc);
 // again; then, and only then, the notification may be seen twice. False: it is not there.
 bool record_notification(const Region& region, uint32_t source, uint32_t target);
 
+// Ends the receive from ANY that a process of this node waits in, or a later one. OK: it waited in
+// one; EDVSPROCRUN: it did not; EDVSRMTPROC, EDVSMIGRATE: nothing was done.
+int wake_up(const Region& region, uint32_t slot);
+
 // Ends everything that waits for the process in `slot`, which has gone: posted operations with
 // EDVSDSTDIED, taken requests with EDVSSRCDIED. Undoes a push that the dead process began, and
 // wakes those whom it may have died before waking.

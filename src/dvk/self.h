@@ -29,18 +29,24 @@ int find_slot(int endpoint, uint32_t& slot);
 // Whether a call receives: a signal's handler must not while its thread does.
 enum class Uses { kSends, kReceives };
 
-// Runs `work` with the caller's endpoint. REQUIRES of `work`: int (Caller&).
+inline Deadline deadline_of(long timeout_ms) {
+  return timeout_ms == TIMEOUT_NOWAIT ? Deadline::at_ns(0) : Deadline::after_ms(timeout_ms);
+}
+
+// Runs `work` with the caller's endpoint. The time-out counts from here, also at the gate; who gets
+// through late still tries what needs no wait. REQUIRES of `work`: int (Caller&, Deadline).
 template <typename Work>
-int with_caller(int call, Uses uses, Work work) {
+int with_caller(int call, Uses uses, long timeout_ms, Work work) {
   const Region* region = my_region();
   if (region == nullptr) return EDVSDVSINIT;
+  const Deadline deadline = deadline_of(timeout_ms);
   const uint32_t slot = my_slot(*region);
   if (slot == region->slots()) return EDVSNOTBIND;
-  Caller caller(*region, slot, static_cast<uint32_t>(my_tid()));
+  Caller caller(*region, slot, static_cast<uint32_t>(my_tid()), deadline);
   if (caller.status() != OK) return caller.status();
   if (!may_call(region->at(slot), call)) return EDVSBADCALL;
   if (caller.nested() && uses == Uses::kReceives) return EDVSBUSY;
-  return work(caller);
+  return work(caller, deadline);
 }
 
 }  // namespace dvs::dvk

@@ -165,7 +165,9 @@ std::vector<std::string> dvsd_command(const Config& config, const std::string& n
                                       "--run-dir",
                                       "/run/dvs",
                                       "--socket",
-                                      dvsd_socket(config.dir, name)};
+                                      dvsd_socket(config.dir, name),
+                                      "--dc-hide",
+                                      config.dir};
   if (config.faults) command.push_back("--faults");
   command.insert(command.end(), config.dvsd_args.begin(), config.dvsd_args.end());
   return command;

@@ -120,6 +120,10 @@ Result<Plan> make_plan(const UpOptions& options) {
   config.run_bytes = options.run_bytes;
   config.etcd_no_fsync = options.etcd_no_fsync;
   config.dvsd_args = options.dvsd_args;
+  for (const std::string& dir : options.dc_writable) {
+    DVS_ASSIGN(std::string path, canonical_dir(dir));
+    config.dvsd_args.insert(config.dvsd_args.end(), {"--dc-writable", std::move(path)});
+  }
   config.clock_offsets_s = options.clock_offsets_s;
   return plan;
 }

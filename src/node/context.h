@@ -27,6 +27,8 @@ struct NodeConfig {
   std::string container_helper;  // path of dvs-container
   bool compress_links = false;
   bool batch_links = true;
+  // What DCs see of the node's files, see ContainerSpec.
+  std::vector<std::string> dc_shown, dc_writable, dc_hidden;
   bool faults = false;
 };
 

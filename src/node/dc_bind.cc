@@ -117,6 +117,7 @@ void DcPart::on_record_gone(uint32_t slot) {
   if (dvk::load_kind(region_.at(slot)) != dvk::Kind::kFree) dvk::unbind(region_, slot);
   if (lost.has_value()) bind_again(*lost);
   primary_gone(slot);
+  end_orphan(slot);
 }
 
 EndpointRecord DcPart::record_of(uint32_t slot, const std::string& task,
@@ -196,8 +197,11 @@ void DcPart::process_died(uint32_t slot) {
   auto found = bound_.find(slot);
   if (found == bound_.end()) return;
   const std::string task = found->second.task;
-  bound_.erase(found);
   const dvk::Identity dead = dvk::identity_of(region_, slot);
+  // Once it is reaped, its first process's record of its end is there.
+  std::optional<int> status = status_of_zombie(found->second.host_pid);
+  if (!status.has_value()) status = exit_status_of(dead.pid);
+  bound_.erase(found);
   const int own_warning = region_.at(slot).priv_warn.load();
   dvk::bury(region_, slot);
   Warning warning;
@@ -210,12 +214,15 @@ void DcPart::process_died(uint32_t slot) {
     remove_from_directory(slot);
   } else {
     warning.m.m_type = record_.warnmsg;
-    warning.m.m1_i1 = exit_status_of(dead.pid).value_or(0);
+    warning.m.m1_i1 = status.value_or(0);
     warning.m.m1_i2 = -1;
     warning.until_ns = monotonic_ns() + kWarningLimitNs;
     warnings_[slot] = std::move(warning);
     dvk::retire(region_, slot);
     warn_next(slot);
+  }
+  if (const auto of = tasks_.find(task); of != tasks_.end() && of->second.root_pid == dead.pid) {
+    of->second.exit_status = status;
   }
   task_may_have_ended(task);
 }

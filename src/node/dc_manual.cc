@@ -11,6 +11,7 @@ namespace dvs {
 namespace {
 
 constexpr auto kLookAgain = std::chrono::milliseconds(2);
+constexpr auto kOrphanAgain = std::chrono::milliseconds(500);
 constexpr int64_t kNewsLimitNs = 5'000'000'000;
 
 }  // namespace
@@ -83,7 +84,8 @@ void DcPart::start_manually(uint32_t slot, Done<int> done) {
   record.manual = true;
   record.started_ns = realtime_ns();
   const std::string lock = context_.keys().lock(record_.name, record.task);
-  context_.store.txn({Compare::absent(lock)},
+  const std::string endpoint = context_.keys().endpoint(record_.name, slot);
+  context_.store.txn({Compare::absent(lock), Compare::exists_at(endpoint, entry->revision)},
                      {Change::put(lock, record.id),
                       Change::put(context_.keys().migration(record.id), to_text(to_json(record)))},
                      [self = shared_from_this(), id = record.id, done](Result<TxnResult> result) {
@@ -122,7 +124,9 @@ void DcPart::commit_known(uint32_t slot, int pid, Done<int> done) {
   if (active == nullptr || !active->record.manual || entry == nullptr) return done(EDVSMIGRATE);
   if (pid == PROC_NO_PID) pid = region_.at(slot).tid.load();
   const auto thread = find_thread(pid);
-  if (!thread.has_value()) return done(EDVSBADPID);
+  // (On its own node another process gets the endpoint by unbinding and binding it.)
+  const bool stays = entry->record.node == context_.id;
+  if (!thread.has_value() || (stays && pid != entry->record.tid)) return done(EDVSBADPID);
   EndpointRecord moved = entry->record;
   moved.node = context_.id;
   moved.epoch += 1;
@@ -137,6 +141,43 @@ void DcPart::commit_known(uint32_t slot, int pid, Done<int> done) {
                std::move(done));
 }
 
+// START at every node. Where the endpoint is, nothing can be given to it soon after: who waits in a
+// receive is parked.
+void DcPart::begin_manual(const MigrationRecord& record) {
+  for (const uint32_t slot : record.slots) {
+    if (context_.cluster.endpoint(record_.name, slot) == nullptr) end_orphan(slot);
+    if (slot < region_.slots() && bound_.count(slot) != 0) park_manually(record.id, slot);
+  }
+}
+
+void DcPart::park_manually(const std::string& migration, uint32_t slot) {
+  const auto* entry = context_.cluster.migration(migration);
+  if (entry == nullptr || entry->record.state != MigrationState::kActive) return;
+  if (dvk::settle(region_, {slot})) return;
+  run_after(context_.executor, kLookAgain, [weak = weak_from_this(), migration, slot] {
+    if (auto self = weak.lock()) self->park_manually(migration, slot);
+  });
+}
+
+// The endpoint has gone between START and the end, so there is nothing to commit or roll back.
+// Every node that hears of it says so; the first one counts.
+void DcPart::end_orphan(uint32_t slot) {
+  const auto* active = manual_migration_of(slot);
+  const bool orphan = active != nullptr && active->record.manual &&
+                      context_.cluster.endpoint(record_.name, slot) == nullptr;
+  if (!orphan) return;
+  MigrationRecord record = active->record;
+  record.reason = "the endpoint was unbound";
+  end_manually(record, active->revision, MigrationState::kRolledBack, {},
+               [weak = weak_from_this(), slot](Result<int> ended) {
+                 auto self = weak.lock();
+                 if (self == nullptr || ended.ok()) return;
+                 run_after(self->context_.executor, kOrphanAgain, [weak, slot] {
+                   if (auto again = weak.lock()) again->end_orphan(slot);
+                 });
+               });
+}
+
 // The outcome at every node: the place is in the endpoint's record.
 void DcPart::end_manual(const MigrationRecord& record) {
   for (uint32_t slot : record.slots) {
@@ -149,7 +190,9 @@ void DcPart::end_manual(const MigrationRecord& record) {
         dvk::commit_away(region_, {slot}, entry->record.node, entry->record.epoch);
       }
     } else if (record.state == MigrationState::kCommitted) {
+      const bool moved = dvk::load_kind(region_.at(slot)) != dvk::Kind::kLocal;
       unwatch(slot);
+      if (moved) dvk::succeed(region_, slot, entry->record.epoch);
       bind_local(entry->record, entry->incarnation);
     }
     dvk::open_gate(region_, slot);

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "container/shared_files.h"
 #include "node/dc_part.h"
 
 namespace dvs {
@@ -18,20 +19,11 @@ constexpr const char* kCapsulePiece = "dvs-capsule";
 constexpr const char* kTaskPiece = "dvs-task.json";
 constexpr const char* kLogPiece = "dvs-log";
 
+constexpr uint64_t kLongestLog = 256 << 20;
 constexpr auto kFreezeLimit = std::chrono::milliseconds(5000);
 constexpr auto kReportAgain = std::chrono::milliseconds(100);
 constexpr int kReportAttempts = 40;
 constexpr auto kProposeAgain = std::chrono::milliseconds(200);
-
-Status copy_file(const std::string& from, const std::string& to) {
-  DVS_ASSIGN(std::string content, read_file(from));
-  UniqueFd fd(::open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  if (!fd.valid()) return errno_error("cannot create " + to);
-  if (::write(fd.get(), content.data(), content.size()) != static_cast<ssize_t>(content.size())) {
-    return errno_error("cannot write " + to);
-  }
-  return {};
-}
 
 }  // namespace
 
@@ -44,8 +36,7 @@ std::optional<NodeId> DcPart::node_id(const std::string& name) const {
 EngineSite DcPart::site(const std::string& migration) const {
   EngineSite site;
   site.prefix = container_->enter_prefix();
-  site.outer_dir = paths::engine_dir(dir_) + "/" + migration;
-  site.inner_dir = std::string(paths::kDcEngine) + "/" + migration;
+  site.dir = paths::engine_dir(dir_) + "/" + migration;
   return site;
 }
 
@@ -89,7 +80,7 @@ void DcPart::begin_migration(const MigrationRecord& record) {
   for (uint32_t slot : record.slots) {
     if (slot < region_.slots()) dvk::close_gate(region_, slot);
   }
-  if (record.manual) return;
+  if (record.manual) return begin_manual(record);
   if (record.target == context_.config.name) {
     targets_[record.id] =
         std::make_shared<Target>(static_cast<TargetHost&>(*this), context_.faults, record);
@@ -296,7 +287,7 @@ void DcPart::dump(const MigrationRecord& record, Done<DumpResult> done) {
 }
 
 Result<std::vector<Piece>> DcPart::collect(const MigrationRecord& record) {
-  const std::string directory = site(record.id).outer_dir;
+  const std::string directory = site(record.id).dir;
   DVS_ASSIGN(auto names, list_dir(directory));
   std::vector<Piece> pieces;
   for (const std::string& name : names) {
@@ -312,7 +303,11 @@ Result<std::vector<Piece>> DcPart::collect(const MigrationRecord& record) {
   pieces.push_back(
       {kCapsulePiece, 0, dvk::encode_capsule(dvk::extract(region_, record.slots)), {}});
   pieces.push_back({kTaskPiece, 0, to_text(to_json(tasks_.at(record.task))), {}});
-  DVS_ASSIGN(std::string log_bytes, read_file(paths::log_file(dir_, record.task)));
+  DVS_ASSIGN(std::string log_bytes,
+             read_shared(dir_, paths::log_file(record.task), kLongestLog + 1));
+  if (log_bytes.size() > kLongestLog) {
+    return Error(Code::kUnsupported, "its log is too long to move along");
+  }
   pieces.push_back({kLogPiece, 0, std::move(log_bytes), {}});
   return pieces;
 }
@@ -349,7 +344,7 @@ void DcPart::go_on(const MigrationRecord& record, Done<bool> done) {
     dvk::open_gate(region_, slot);
     ops_->on_place_changed(slot);
   }
-  log::if_failed(remove_tree(site(record.id).outer_dir));
+  log::if_failed(remove_tree(site(record.id).dir));
   serve_requests();
   context_.later([done, thawed] {
     if (thawed.ok())
@@ -373,8 +368,8 @@ void DcPart::let_go(const MigrationRecord& record, Done<bool> done) {
         log::if_failed(self->context_.cgroups.remove(self->cgroup_of(record.task)));
         self->tasks_.erase(record.task);
         ::unlink((paths::tasks_dir(self->dir_) + "/" + record.task + ".json").c_str());
-        ::unlink(paths::log_file(self->dir_, record.task).c_str());
-        log::if_failed(remove_tree(self->site(record.id).outer_dir));
+        remove_shared(self->dir_, paths::log_file(record.task));
+        log::if_failed(remove_tree(self->site(record.id).dir));
         done(std::move(killed));
       });
 }
@@ -388,14 +383,13 @@ void DcPart::on_source_finished(const MigrationRecord& record) {
 
 // ---- target ----
 
-std::string DcPart::image_directory(const MigrationRecord& record) {
-  return site(record.id).outer_dir;
-}
+std::string DcPart::image_directory(const MigrationRecord& record) { return site(record.id).dir; }
 
 void DcPart::restore(const MigrationRecord& record, Done<std::unique_ptr<HeldTree>> done) {
-  const std::string directory = site(record.id).outer_dir;
-  const std::string log_file = paths::log_file(dir_, record.task);
-  Status prepared = copy_file(directory + "/" + kLogPiece, log_file);
+  const std::string directory = site(record.id).dir;
+  auto log_bytes = read_file(directory + "/" + kLogPiece);
+  Status prepared = log_bytes.ok() ? write_shared(dir_, paths::log_file(record.task), *log_bytes)
+                                   : log_bytes.error();
   if (prepared.ok()) prepared = context_.cgroups.create(cgroup_of(record.task));
   if (!prepared.ok()) {
     return context_.later([done, error = prepared.error()] { done(error); });
@@ -409,7 +403,7 @@ void DcPart::restore(const MigrationRecord& record, Done<std::unique_ptr<HeldTre
 // Binds what the capsule brought, before its owner executes an instruction here. May be repeated
 // after a restart of dvsd.
 Status DcPart::take_in(const MigrationRecord& record) {
-  const std::string directory = site(record.id).outer_dir;
+  const std::string directory = site(record.id).dir;
   DVS_ASSIGN(std::string bytes, read_file(directory + "/" + kCapsulePiece));
   DVS_ASSIGN(dvk::Capsule capsule, dvk::decode_capsule(bytes, region_.slots()));
   DVS_ASSIGN(std::string text, read_file(directory + "/" + kTaskPiece));
@@ -443,7 +437,7 @@ void DcPart::watch_arrived(const MigrationRecord& record, uint32_t slot) {
 }
 
 void DcPart::clean_up(const MigrationRecord& record, Done<bool> done) {
-  log::if_failed(remove_tree(site(record.id).outer_dir));
+  log::if_failed(remove_tree(site(record.id).dir));
   if (record.state == MigrationState::kCommitted) {
     return context_.later([done] { done(true); });
   }
@@ -451,7 +445,7 @@ void DcPart::clean_up(const MigrationRecord& record, Done<bool> done) {
       context_.executor, cgroup_of(record.task),
       [self = shared_from_this(), record, done](Result<bool> killed) {
         log::if_failed(self->context_.cgroups.remove(self->cgroup_of(record.task)));
-        ::unlink(paths::log_file(self->dir_, record.task).c_str());
+        remove_shared(self->dir_, paths::log_file(record.task));
         done(std::move(killed));
       });
 }

@@ -48,6 +48,9 @@ ContainerSpec DcPart::container_spec() const {
   spec.first_pid = (context_.id + 1) * kPidsPerNode;
   spec.last_pid = spec.first_pid + kPidsPerNode - 1;
   spec.monotonic_offset_ns = monotonic_offset(record_.clock_origin_ns);
+  spec.shown = context_.config.dc_shown;
+  spec.writable = context_.config.dc_writable;
+  spec.hidden = context_.config.dc_hidden;
   return spec;
 }
 
@@ -288,16 +291,19 @@ int transfer_memory(Transfer transfer, pid_t pid, uint64_t address, Byte* mine, 
 
 }  // namespace
 
+// Of who is bound or stands by here; 0: nobody.
+pid_t DcPart::host_pid_of(uint32_t slot) const {
+  if (const auto bound = bound_.find(slot); bound != bound_.end()) return bound->second.host_pid;
+  const auto standby = standbys_.find(slot);
+  return standby == standbys_.end() ? 0 : standby->second.ids.host_pid;
+}
+
 int DcPart::read_memory(uint32_t slot, uint64_t address, char* to, size_t bytes) {
-  auto found = bound_.find(slot);
-  if (found == bound_.end()) return EDVSDSTDIED;
-  return transfer_memory(process_vm_readv, found->second.host_pid, address, to, bytes);
+  return transfer_memory(process_vm_readv, host_pid_of(slot), address, to, bytes);
 }
 
 int DcPart::write_memory(uint32_t slot, uint64_t address, const char* from, size_t bytes) {
-  auto found = bound_.find(slot);
-  if (found == bound_.end()) return EDVSDSTDIED;
-  return transfer_memory(process_vm_writev, found->second.host_pid, address, from, bytes);
+  return transfer_memory(process_vm_writev, host_pid_of(slot), address, from, bytes);
 }
 
 }  // namespace dvs

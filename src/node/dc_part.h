@@ -189,14 +189,18 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   const Cluster::MigrationEntry* manual_migration_of(uint32_t slot) const;
   void await_migration(const std::string& id, int64_t until_ns, Done<int> done);
   void start_manually(uint32_t slot, Done<int> done);
+  void park_manually(const std::string& migration, uint32_t slot);
+  void end_orphan(uint32_t slot);
   void commit_known(uint32_t slot, int pid, Done<int> done);
   void end_manually(MigrationRecord record, int64_t revision, MigrationState outcome,
                     std::vector<Change> changes, Done<int> done);
+  void begin_manual(const MigrationRecord& record);
   void end_manual(const MigrationRecord& record);
 
   // RemoteOps::Env
   bool send(NodeId node, const wire::Operation& operation) override;
   void drive_later(uint32_t slot) override;
+  pid_t host_pid_of(uint32_t slot) const;
   int read_memory(uint32_t slot, uint64_t address, char* to, size_t bytes) override;
   int write_memory(uint32_t slot, uint64_t address, const char* from, size_t bytes) override;
 

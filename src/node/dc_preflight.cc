@@ -177,7 +177,7 @@ void DcPart::discard_unless_begun(const std::string& id, const std::string& task
     auto self = weak.lock();
     if (self == nullptr || self->context_.cluster.migration(id) != nullptr) return;
     self->context_.engine.discard(self->site(id));
-    log::if_failed(remove_tree(self->site(id).outer_dir));
+    log::if_failed(remove_tree(self->site(id).dir));
     if (task.empty() || self->tasks_.count(task) != 0) return;
     // A later migration of it may have begun, and its process be in that cgroup, held.
     if (self->context_.cluster.lock_of(self->record_.name, task).has_value()) return;

@@ -12,12 +12,14 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "container/shared_files.h"
 #include "node/dc_part.h"
 
 namespace dvs {
 namespace {
 
 constexpr size_t kEndedTasksKept = 64;
+constexpr uint64_t kMostExits = 1 << 20;  // of the file of exits, its end
 
 std::string random_hex() {
   std::random_device random;
@@ -77,7 +79,7 @@ void DcPart::try_run(RunRequest request, Done<Json> done) {
   spec.env = std::move(request.env);
   spec.env.push_back("DVS_DC=" + record_.name);
   spec.cwd = request.cwd;
-  spec.log_path = std::string(paths::kDcShared) + "/logs/" + task.id + ".log";
+  spec.log_path = std::string(paths::kDcShared) + "/" + paths::log_file(task.id);
   spec.cgroup_procs_files = {context_.cgroups.procs_file(cgroup_of(task.id))};
   container_->launch(std::move(spec), [self = shared_from_this(), task, slot,
                                        done](Result<std::unique_ptr<Launch>> launch) {
@@ -128,7 +130,7 @@ void DcPart::launched(const std::shared_ptr<Launch>& launch, Task task, uint32_t
 }
 
 std::optional<int> DcPart::exit_status_of(int pid) const {
-  auto text = read_file(paths::exits_file(dir_));
+  auto text = read_shared(dir_, paths::kExits, kMostExits);
   if (!text.ok()) return std::nullopt;
   std::istringstream lines(*text);
   std::optional<int> status;
@@ -154,7 +156,7 @@ void DcPart::task_may_have_ended(const std::string& id) {
   }
   Task& task = found->second;
   task.ended = true;
-  task.exit_status = exit_status_of(task.root_pid);
+  if (!task.exit_status.has_value()) task.exit_status = exit_status_of(task.root_pid);
   log::if_failed(context_.cgroups.remove(cgroup_of(id)));
   save_task(task);
   forget_old_tasks();
@@ -171,7 +173,7 @@ void DcPart::forget_old_tasks() {
   for (const auto& [started, id] : ended) {
     tasks_.erase(id);
     ::unlink((paths::tasks_dir(dir_) + "/" + id + ".json").c_str());
-    ::unlink(paths::log_file(dir_, id).c_str());
+    remove_shared(dir_, paths::log_file(id));
   }
 }
 
@@ -237,9 +239,8 @@ Json DcPart::processes() const {
 Result<Json> DcPart::log(const std::string& id, uint64_t offset, uint64_t max) const {
   auto found = tasks_.find(id);
   if (found == tasks_.end()) return Error(Code::kNotFound, "no task " + id + " on this node");
-  const std::string path = paths::log_file(dir_, id);
-  UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) return errno_error("cannot open " + path);
+  const std::string path = paths::log_file(id);
+  DVS_ASSIGN(const UniqueFd file, open_shared(dir_, path, O_RDONLY));
   struct stat info {};
   if (::fstat(file.get(), &info) != 0) return errno_error("cannot stat " + path);
   const auto end = static_cast<uint64_t>(info.st_size);

@@ -28,11 +28,12 @@ bool await(const std::function<bool()>& condition, std::chrono::milliseconds lim
   return true;
 }
 
-Result<Cluster> Cluster::start(const std::string& dir) {
+Result<Cluster> Cluster::start(const std::string& dir, const std::string& scratch) {
   local::UpOptions options;
   options.dir = dir;
   options.faults = true;
   options.die_with_caller = true;
+  options.dc_writable = {scratch};
   DVS_TRY(local::up(options));
   DVS_ASSIGN(const local::Info info, local::info(dir));
   Cluster cluster;

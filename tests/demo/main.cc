@@ -55,7 +55,7 @@ Series run_series(const Cluster& cluster, const Options& options, const Scenario
 int measure(const Options& options) {
   std::printf("Starting etcd and three nodes in %s\n", options.cluster.c_str());
   std::fflush(stdout);
-  const auto cluster = Cluster::start(options.cluster);
+  const auto cluster = Cluster::start(options.cluster, options.dir);
   if (!cluster.ok()) return fail("cannot start the cluster", cluster.error());
   std::vector<Series> all;
   bool usable = true;

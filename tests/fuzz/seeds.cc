@@ -78,7 +78,7 @@ void capsules() {
   d.rx.store(
       dvk::RxWord{dvk::RxPhase::kWaiting, dvk::RxMode::kAnswer, static_cast<uint16_t>(server), 0, 7}
           .pack());
-  d.tx.store(dvk::TxWord{dvk::TxPhase::kTaken, 0, 1ull << 32 | 5}.pack());
+  d.tx.store(dvk::TxWord{dvk::TxPhase::kTaken, 0, 1ull << 40 | 5}.pack());
   region->notifies(server).set(client);
   seed("capsule", "debt", dvk::encode_capsule(dvk::extract(*region, {server})));
   seed("capsule", "client", dvk::encode_capsule(dvk::extract(*region, {client})));

@@ -96,5 +96,49 @@ TEST_F(Binding, AMigrationByHandThatIsTakenBack) {
   expect_serves(server, "n1");
 }
 
+TEST_F(Binding, AfterAStartByHandNobodyIsGivenAnything) {
+  make_dc("lab");
+  const Process receiver = run("lab", "n1", 5, {"caller", "receive"});
+  ASSERT_TRUE(eventually([&] { return state("lab", 5) == "receiving"; }));
+  ASSERT_TRUE(said(caller("n3", {"migr_start:5"}), "migr_start:5", OK));
+  ASSERT_TRUE(eventually([&] { return state("lab", 5) == "migrating"; }));
+  const Process sender = caller("n1", {"send:5:2:7"});
+  EXPECT_TRUE(eventually([&] { return state("lab", sender.endpoint) == "sending"; }));
+  EXPECT_EQ(log(receiver), "");
+  EXPECT_TRUE(said(caller("n2", {"migr_rollback:5"}), "migr_rollback:5", OK));
+  EXPECT_TRUE(said(sender, "send:5:2:7", OK));
+  EXPECT_TRUE(said(receiver, "receive", 7));
+}
+
+TEST_F(Binding, AMigrationByHandEndsWithItsEndpoint) {
+  make_dc("lab");
+  const Process first = run("lab", "n1", 5, {"echo_server"});
+  ASSERT_TRUE(said(caller("n3", {"migr_start:5"}), "migr_start:5", OK));
+  signal(first, SIGKILL);
+  ASSERT_TRUE(said(caller("n2", {"wait4unbind:5"}), "wait4unbind:5", OK));
+  const Process second = run("lab", "n2", 5, {"echo_server"});
+  expect_serves(second, "n3");
+  EXPECT_TRUE(said(caller("n1", {"migr_rollback:5"}), "migr_rollback:5", EDVSMIGRATE));
+  must_move(second, "n1");
+}
+
+// Its operations are not taken for its predecessor's.
+TEST_F(Binding, WhoTakesOverMayAskLikeAnybody) {
+  make_dc("lab");
+  run("lab", "n3", 6, {"echo_server"});
+  const Process primary = run("lab", "n1", 5, {"caller", "ask:6", "ask:6", "ask:6", "receive"});
+  ASSERT_TRUE(wait_log(primary, "ask:6 = 1\nask:6 = 1\nask:6 = 1\n"));
+  const std::string bind = fmt::format("bkupbind:5:{}", id_of("n1"));
+  const Process backup = caller("n2", {"unbind", bind, "ask:6", "ask:6"});
+  ASSERT_TRUE(said(backup, bind, 5));
+  const std::string commit = fmt::format("migr_commit:5:{}", id_of("n2"));
+  const std::string stranger =
+      fmt::format("migr_commit_to:5:{}:{}", id_of("n1"), caller("n1", {"receive"}).pid);
+  const Process by = caller("n3", {"migr_start:5", stranger, commit});
+  EXPECT_TRUE(said(by, stranger, EDVSBADPID)) << "on the same node";
+  EXPECT_TRUE(said(by, commit, OK));
+  EXPECT_TRUE(wait_log(backup, "ask:6 = 1\nask:6 = 1\n"));
+}
+
 }  // namespace
 }  // namespace dvs::integration

@@ -27,6 +27,14 @@ class CallerTest : public ClusterTest {
     return wait_log(process, fmt::format("{} = {}\n", step, result));
   }
 
+  // As `dvs ps` tells it.
+  std::string state(const std::string& dc, int endpoint) {
+    for (const Json& each : processes(dc)) {
+      if (each.at("endpoint") == endpoint) return each.at("state");
+    }
+    return "";
+  }
+
   int next_ = 20;
 };
 

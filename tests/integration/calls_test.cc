@@ -90,6 +90,22 @@ TEST_F(Calls, WhoWantsToKnowIsToldThatAProcessEnded) {
   expect_serves(run("lab", "n3", 7, {"echo_server"}), "n2");
 }
 
+TEST_F(Calls, WhoIsToldHearsHowItEnded) {
+  constexpr int kTimes = 20;
+  ASSERT_OK(call("POST", "/v1/dcs", {{"name", "lab"}, {"nodes", {"n1"}}, {"warn2proc", 9}}));
+  dcs_.push_back("lab");
+  std::vector<std::string> steps(kTimes, "receive");
+  steps.insert(steps.begin(), "caller");
+  const Process watcher = run("lab", "n1", 9, steps);
+  std::string expected;
+  for (int i = 0; i < kTimes; ++i) {
+    const Process victim = run("lab", "n1", {"spinner"});
+    signal(victim, SIGKILL);
+    expected += "receive = 9\n";
+    if (!wait_log(watcher, expected)) return;
+  }
+}
+
 TEST_F(Calls, HardwareNotifiesOnAnyNode) {
   make_dc("lab");
   const Process receiver = run("lab", "n1", 9, {"caller", "receive_source", "receive_type"});
@@ -142,6 +158,13 @@ TEST_F(Calls, MemoryThatOnlyAPrivilegedProcessMayRead) {
   EXPECT_TRUE(said(near, "borrow", 4711));
   EXPECT_TRUE(said(lender, lend_near, OK));
   EXPECT_TRUE(said(far, "borrow", 4711));
+  // Also of a replica that the directory does not know.
+  const Process first = caller("n1", {"unbind", "replbind:8", "serve"});
+  ASSERT_TRUE(said(first, "replbind:8", 8));
+  const Process second = caller("n2", {"unbind", "replbind:8", "borrow"});
+  ASSERT_TRUE(said(second, "replbind:8", 8));
+  EXPECT_TRUE(said(caller("n2", {"lend:8"}), "lend:8", OK));
+  EXPECT_TRUE(said(second, "borrow", 4711));
 }
 
 }  // namespace

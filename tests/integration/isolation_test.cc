@@ -2,6 +2,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <random>
 
 #include "base/file.h"
@@ -93,6 +94,24 @@ TEST_F(Isolation, AnIntruderReachesNothing) {
   const std::string said = log(intruder);
   EXPECT_EQ(said.find("REACHED"), std::string::npos) << said;
   EXPECT_NE(said.find("uncover: refused"), std::string::npos) << said;
+}
+
+// The daemons read and write a DC's logs, which its programs can replace by anything.
+TEST_F(Isolation, ALogIsNoWindowToTheNode) {
+  make_dc("mine", {"n1", "n2"});
+  const Process thief = run("mine", "n1",
+                            {"/bin/sh", "-c",
+                             "cd /run/dvs/dc/logs; for f in *; do ln -sf /etc/passwd $f; done; "
+                             "ln -sf /etc/passwd ../exits; while :; do sleep 1; done"});
+  const std::string exits = path_on("n1", "/run/dvs/dcs/mine/shared/exits");
+  ASSERT_TRUE(eventually([&] { return std::filesystem::is_symlink(exits); }));
+  EXPECT_EQ(log(thief).find("root:"), std::string::npos);
+  EXPECT_REFUSED(
+      call("GET", "/v1/dcs/mine/endpoints/" + std::to_string(thief.endpoint) + "/logs?offset=0"),
+      Code::kInternal, "cannot open");
+  const auto moved = migrate(thief, "n2");
+  ASSERT_OK(moved);
+  EXPECT_EQ(moved->at("state"), "rolledback") << moved->dump();
 }
 
 }  // namespace

@@ -4,9 +4,12 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <thread>
 #include <utility>
@@ -25,6 +28,7 @@ constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kSlackNs = 10'000 * kMs;
 constexpr int64_t kOverdueNs = 300 * kMs;
 constexpr int64_t kWatchNs = 50 * kMs;
+constexpr uint32_t kElsewhere = 1;  // a node
 
 }  // namespace
 
@@ -34,6 +38,7 @@ Harness::Harness(const Options& options, dvk::Region region, Ledger& ledger)
       ledger_(ledger),
       ops_(region_, 0, alone_),
       dice_(options.seed) {
+  alone_.region = &region_;
   for (int actor = 0; actor < kActors; ++actor) {
     processes_[kCast[actor].process].actors.push_back(actor);
   }
@@ -51,6 +56,7 @@ Harness::~Harness() {
 
 void Harness::start(Process& process) {
   process.lives.clear();
+  process.thread_gone = false;
   for (int actor : process.actors) {
     const uint32_t life = ++lives_;
     process.lives.push_back(life);
@@ -71,7 +77,7 @@ void Harness::child(const Process& process) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);  // for vcopy, where Yama is strict
   const auto live = [&](size_t i) {
-    Worker worker(ledger_, process.actors[i], process.lives[i]);
+    Worker worker(ledger_, process.actors[i], process.lives[i], i > 0);
     ledger_.actors[process.actors[i]].tid.store(dvk_gettid());
     worker.live();
   };
@@ -167,28 +173,53 @@ void Harness::kill_one(Process& process) {
 // As dvsd: at once what the dead one was doing; when the directory knows, its endpoint.
 void Harness::ended(Process& process, bool violent) {
   const bool bound = process.state != State::kStarting;
-  for (size_t i = 0; i < process.actors.size(); ++i) {
+  // (Also of a thread that ended just before, unnoticed.)
+  const bool all = !process.thread_gone;
+  for (size_t i = 0; i < actors_left(process); ++i) {
     Actor& actor = ledger_.actors[process.actors[i]];
     actor.life.store(kNobody);
     for (int depth : {0, 1}) actor.limit_ns[depth].store(0);
-    ledger_.life(process.lives[i]).end.store(violent ? End::kViolent : End::kOrderly);
+    const bool orderly = !violent && (i == 0 || all);
+    ledger_.life(process.lives[i]).end.store(orderly ? End::kOrderly : End::kViolent);
   }
   process.pid = 0;
-  for (int actor : process.actors) {
-    if (bound && process.state != State::kLeaving) dvk::bury(region_, slot(actor));
+  const bool owns = bound && process.state != State::kLeaving;
+  for (size_t i = 0; i < actors_left(process) && owns; ++i) {
+    dvk::bury(region_, slot(process.actors[i]));
   }
   if (dice_.percent(30)) {
     answer_doorbell();
     ::usleep(dice_.below(300));
   }
-  for (int actor : process.actors) {
-    if (!bound || process.state == State::kLeaving) continue;
-    dvk::unbind(region_, slot(actor));
-    ops_.on_place_changed(slot(actor));
-    expect_idle(actor, "after its death", false);
-  }
+  for (size_t i = 0; i < actors_left(process) && owns; ++i) unbind_dead(process.actors[i]);
   process.state = State::kDown;
   process.again_ns = dice_.percent(70) ? 0 : now_ns() + dice_.below(3'000) * 1'000;
+}
+
+void Harness::unbind_dead(int actor) {
+  dvk::unbind(region_, slot(actor));
+  ops_.on_place_changed(slot(actor));
+  expect_idle(actor, "after its death", false);
+}
+
+// The second thread of a process may have ended, as dvsd sees by its pidfd.
+void Harness::notice_thread(Process& process) {
+  if (process.state != State::kBound || process.actors.size() < 2 || process.thread_gone) return;
+  const int actor = process.actors[1];
+  const pid_t tid = ledger_.actors[actor].tid.load();
+  if (::syscall(SYS_tgkill, process.pid, tid, 0) == 0) return;
+  // All of it may be about to go, in good order.
+  siginfo_t whole{};
+  const int flags = WEXITED | WNOHANG | WNOWAIT;
+  if (::waitid(P_PID, static_cast<id_t>(process.pid), &whole, flags) == 0 && whole.si_pid != 0)
+    return;
+  process.thread_gone = true;
+  Actor& dead = ledger_.actors[actor];
+  dead.life.store(kNobody);
+  for (int depth : {0, 1}) dead.limit_ns[depth].store(0);
+  ledger_.life(process.lives[1]).end.store(End::kViolent);
+  dvk::bury(region_, slot(actor));
+  unbind_dead(actor);
 }
 
 void Harness::reap() {
@@ -200,7 +231,7 @@ void Harness::reap() {
         ledger_.complain("a worker ended with status " + std::to_string(status));
       }
       ++exits_;
-      ended(process, process.state == State::kLeaving);
+      ended(process, process.state == State::kLeaving || process.thread_gone);
     }
   }
 }
@@ -209,7 +240,7 @@ void Harness::reap() {
 
 // Unbinds somebody who is alive.
 void Harness::take_away(Process& process) {
-  for (size_t i = 0; i < process.actors.size(); ++i) {
+  for (size_t i = 0; i < actors_left(process); ++i) {
     const int actor = process.actors[i];
     // The first thread first: the other one would fall back on its endpoint.
     ledger_.life(process.lives[i]).end.store(End::kViolent);
@@ -223,17 +254,88 @@ void Harness::take_away(Process& process) {
 
 // A migration that is rolled back.
 void Harness::shake_gate(const Process& process) {
-  std::vector<uint32_t> slots;
-  for (int actor : process.actors) slots.push_back(slot(actor));
+  const std::vector<uint32_t> slots = slots_of(process);
   for (uint32_t each : slots) dvk::close_gate(region_, each);
   const int64_t end = now_ns() + dice_.below(2'000) * 1'000;
   while (now_ns() < end && !dvk::settle(region_, slots)) ::sched_yield();
   if (dice_.percent(50)) ::usleep(dice_.below(500));
+  open_gates(slots);
+  ++gates_;
+}
+
+std::vector<uint32_t> Harness::slots_of(const Process& process) const {
+  std::vector<uint32_t> slots;
+  for (size_t i = 0; i < actors_left(process); ++i) slots.push_back(slot(process.actors[i]));
+  return slots;
+}
+
+void Harness::open_gates(const std::vector<uint32_t>& slots) {
   for (uint32_t each : slots) {
     dvk::open_gate(region_, each);
     ops_.on_place_changed(each);
   }
-  ++gates_;
+}
+
+// START and the freeze, as the mover does it. False: it did not come to rest, or has ended.
+bool Harness::freeze(const Process& process, const std::vector<uint32_t>& slots) {
+  for (uint32_t each : slots) dvk::close_gate(region_, each);
+  const int64_t end = now_ns() + 5 * kMs;
+  while (!dvk::settle(region_, slots)) {
+    answer_doorbell();
+    if (now_ns() > end) return false;
+    ::sched_yield();
+  }
+  ::kill(process.pid, SIGSTOP);
+  siginfo_t stopped{};
+  const int flags = WSTOPPED | WEXITED | WNOWAIT;
+  return ::waitid(P_PID, static_cast<id_t>(process.pid), &stopped, flags) == 0 &&
+         stopped.si_code == CLD_STOPPED;
+}
+
+// To a node that nothing is heard of meanwhile, and home again. The region is the same, so what
+// others do to its mirrors in between must fit what it brings along.
+void Harness::move_away_and_back(Process& process) {
+  const std::vector<uint32_t> slots = slots_of(process);
+  if (!freeze(process, slots)) {
+    ::kill(process.pid, SIGCONT);
+    return open_gates(slots);
+  }
+  const dvk::Capsule capsule = dvk::extract(region_, slots);
+  const uint32_t epoch = region_.at(slots[0]).epoch.load();
+  dvk::commit_away(region_, slots, kElsewhere, epoch + 1);
+  for (uint32_t each : slots) ops_.on_place_changed(each);
+  const int64_t end = now_ns() + dice_.below(3'000) * 1'000;
+  Process& other = any_process();
+  if (dice_.percent(30) && &other != &process && other.pid != 0) kill_one(other);
+  do {
+    answer_doorbell();
+    ::sched_yield();
+  } while (now_ns() < end);
+  dvk::commit_here(region_, capsule, 0, epoch + 2);
+  for (uint32_t each : slots) ops_.on_place_changed(each);
+  ::kill(process.pid, SIGCONT);
+  ++moves_;
+}
+
+namespace {
+
+template <typename Transfer, typename Bytes>
+int transfer_memory(Transfer transfer, int pid, uint64_t address, Bytes* mine, size_t bytes) {
+  iovec local{const_cast<char*>(mine), bytes};
+  iovec remote{reinterpret_cast<void*>(address), bytes};
+  const ssize_t n = transfer(pid, &local, 1UL, &remote, 1UL, 0UL);
+  if (n == static_cast<ssize_t>(bytes)) return OK;
+  return n < 0 && errno == ESRCH ? EDVSDSTDIED : EDVSFAULT;
+}
+
+}  // namespace
+
+int Harness::Alone::read_memory(uint32_t slot, uint64_t address, char* to, size_t bytes) {
+  return transfer_memory(process_vm_readv, region->at(slot).pid.load(), address, to, bytes);
+}
+
+int Harness::Alone::write_memory(uint32_t slot, uint64_t address, const char* from, size_t bytes) {
+  return transfer_memory(process_vm_writev, region->at(slot).pid.load(), address, from, bytes);
 }
 
 void Harness::answer_doorbell() {
@@ -246,6 +348,11 @@ void Harness::look_after() {
   reap();
   for (Process& process : processes_) {
     if (process.state == State::kStarting) bind_if_ready(process);
+    notice_thread(process);
+    // Who has lost a thread cannot say good-bye as it should.
+    if (process.thread_gone && process.pid != 0 && ledger_.phase.load() != Phase::kRun) {
+      kill_one(process);
+    }
     const bool due = process.state == State::kDown && now_ns() >= process.again_ns;
     if (due && ledger_.phase.load() <= Phase::kDrain) start(process);
   }
@@ -281,10 +388,14 @@ void Harness::disturb() {
   const bool bound = process.state == State::kBound;
   const uint32_t roll = dice_.below(100);
   if (aim && bound) lead_to_the_edge(process);  // and it is traced from here on
-  if (aim || roll >= 10) {
-    kill_one(process);
-  } else if (bound) {
-    roll < 4 ? take_away(process) : shake_gate(process);
+  if (aim || roll >= 30) return kill_one(process);
+  if (!bound) return;
+  if (roll < 4) {
+    take_away(process);
+  } else if (roll < 10) {
+    shake_gate(process);
+  } else {
+    move_away_and_back(process);
   }
 }
 
@@ -310,7 +421,8 @@ void Harness::expect_idle(int actor, const char* when, bool sets) {
 }
 
 void Harness::count_remains(const Process& process) {
-  for (int actor : process.actors) {
+  for (size_t i = 0; i < actors_left(process); ++i) {
+    const int actor = process.actors[i];
     const Descriptor& d = region_.at(slot(actor));
     if (dvk::load_kind(d) == Kind::kFree) continue;
     const TxPhase tx = dvk::load_tx(d).phase;
@@ -411,7 +523,7 @@ bool Harness::finish() {
   if (region_.outbound().find(0) != region_.slots()) ledger_.complain("a doorbell is left");
   const uint32_t first = lives_ > kLives / 2 ? lives_ - kLives / 2 + 1 : 1;
   for (uint32_t life = first; life <= lives_; ++life) ledger_.judge(life);
-  const uint64_t violent = kills_ + taken_away_;
+  const uint64_t violent = kills_ + taken_away_ + ledger_.totals.threads_ended.load();
   if (ledger_.totals.unsettled.load() > violent) ledger_.complain("more lost than there were dead");
   return !failed();
 }
@@ -424,14 +536,15 @@ void Harness::print_totals(double seconds) const {
   const auto u = [](uint64_t count) { return static_cast<unsigned long long>(count); };
   std::printf(
       "%llu kills (%llu between two stores), %llu ends by themselves, %llu unbound alive, %llu "
-      "gates in %.1f s\n",
-      u(kills_), u(aimed_), u(exits_), u(taken_away_), u(gates_), seconds);
+      "gates, %llu moves away and back, %llu threads ended alone in %.1f s\n",
+      u(kills_), u(aimed_), u(exits_), u(taken_away_), u(gates_), u(moves_),
+      n(ledger_.totals.threads_ended), seconds);
   std::printf(
       "%llu calls: %llu messages taken, %llu sent, %llu refused or timed out, "
       "%llu answered requests, %llu replies, %llu notifications (%llu received), "
-      "%llu copies, %llu wake-ups\n",
+      "%llu copies, %llu wake-ups, %llu binds and unbinds awaited\n",
       n(t.calls), n(t.received), n(t.sent), n(t.failed), n(t.requests), n(t.replies), n(t.notified),
-      n(t.notices), n(t.copies), n(t.wakeups));
+      n(t.notices), n(t.copies), n(t.wakeups), n(t.binds_awaited));
   std::printf("%llu signals: %llu calls in handlers went through, %llu met a busy endpoint\n",
               n(t.signals), n(t.done_in_handler), n(t.busy_in_handler));
   std::printf(

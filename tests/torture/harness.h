@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "dvk/capsule.h"
 #include "proxy/remote_ops.h"
 #include "torture/worker.h"
 
@@ -31,8 +32,9 @@ class Harness {
   struct Alone : RemoteOps::Env {
     bool send(NodeId, const wire::Operation&) override { return false; }
     void drive_later(uint32_t) override {}
-    int read_memory(uint32_t, uint64_t, char*, size_t) override { return EDVSFAULT; }
-    int write_memory(uint32_t, uint64_t, const char*, size_t) override { return EDVSFAULT; }
+    int read_memory(uint32_t slot, uint64_t address, char* to, size_t bytes) override;
+    int write_memory(uint32_t slot, uint64_t address, const char* from, size_t bytes) override;
+    const dvk::Region* region = nullptr;
   };
   enum class State { kDown, kStarting, kBound, kLeaving };
   struct Process {
@@ -41,6 +43,7 @@ class Harness {
     int64_t again_ns = 0;  // kDown: when it is started anew
     std::vector<int> actors;
     std::vector<uint32_t> lives;
+    bool thread_gone = false;  // of the second actor
   };
 
   void disturb();
@@ -59,6 +62,15 @@ class Harness {
   void count_remains(const Process& process);
   void take_away(Process& process);
   void shake_gate(const Process& process);
+  void notice_thread(Process& process);
+  void unbind_dead(int actor);
+  std::vector<uint32_t> slots_of(const Process& process) const;
+  void open_gates(const std::vector<uint32_t>& slots);
+  bool freeze(const Process& process, const std::vector<uint32_t>& slots);
+  void move_away_and_back(Process& process);
+  size_t actors_left(const Process& process) const {
+    return process.thread_gone ? 1 : process.actors.size();
+  }
   void answer_doorbell();
   void watch();
   void show(int actor) const;
@@ -80,12 +92,13 @@ class Harness {
   Dice dice_;
   Process processes_[kProcesses];
   uint32_t doorbell_ = 0;
-  uint32_t lives_ = 0;
+  uint32_t lives_ = 16'200;  // so that each run passes where the ledger's 14 bits of it start anew
   uint64_t kills_ = 0;
   uint64_t aimed_ = 0;
   uint64_t exits_ = 0;
   uint64_t taken_away_ = 0;
   uint64_t gates_ = 0;
+  uint64_t moves_ = 0;
   int64_t next_watch_ns_ = 0;
   // What those killed were doing.
   struct Remains {

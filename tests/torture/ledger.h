@@ -75,7 +75,8 @@ enum class Phase : uint32_t { kRun, kDrain, kExchange, kExit };
 
 struct Totals {
   std::atomic<uint64_t> calls, sent, received, requests, replies, failed, notified, notices, copies,
-      wakeups, signals, busy_in_handler, done_in_handler, lost, unsettled;
+      wakeups, binds_awaited, threads_ended, signals, busy_in_handler, done_in_handler, lost,
+      unsettled;
 };
 
 struct Ledger {

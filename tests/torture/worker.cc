@@ -2,6 +2,7 @@
 
 #include <sched.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -46,11 +47,12 @@ uint64_t Dice::next() {
   return x ^ (x >> 31);
 }
 
-Worker::Worker(Ledger& ledger, int actor, uint32_t life)
+Worker::Worker(Ledger& ledger, int actor, uint32_t life, bool mortal)
     : ledger_(ledger),
       actor_(actor),
       life_(life),
       role_(kCast[actor].role),
+      mortal_(mortal),
       dice_{Dice(ledger.seed * 1'000'003 + life), Dice(ledger.seed * 7'000'003 + life)} {
   for (size_t i = 0; i < kWords; ++i) pattern[actor][i] = uint64_t{life} << 32 | i;
 }
@@ -82,12 +84,18 @@ void Worker::on_alarm(int) {
 
 void Worker::in_handler() {
   ledger_.totals.signals.fetch_add(1, std::memory_order_relaxed);
+  maybe_end_thread();
   small_step(kHandler, dice_[kHandler].below(100));
 }
 
 // ---- a life -------------------------------------------------------------------------------------
 
+// As a program that was started to be bound by another.
 void Worker::await_birth() {
+  const int bound = dvk_wait4bind_T(TIMEOUT_FOREVER);
+  const int mine = ledger_.life(life_).endpoint.load();
+  // (A second thread finds its process's first one's, when that comes earlier.)
+  if (!mortal_ && bound != mine) ledger_.complain("wait4bind says " + std::to_string(bound));
   while (self().life.load() != life_) ::usleep(50);
   endpoint_ = self().endpoint.load();
 }
@@ -164,8 +172,10 @@ void Worker::small_step(Depth depth, uint32_t roll) {
     copy(depth);
   } else if (roll < 85) {
     wake(depth);
-  } else {
+  } else if (roll < 92) {
     look(depth);
+  } else {
+    await_bind(depth);
   }
 }
 
@@ -368,6 +378,7 @@ void Worker::notify(Depth depth, const Target& target, bool with_value) {
   expect(depth, "notify", rc, {EDVSDSTDIED, EDVSENDPOINT});
   if (rc != OK) return;
   ledger_.totals.notified.fetch_add(1, std::memory_order_relaxed);
+  if (target.life == kNobody) return;  // whoever has been bound meanwhile got it
   ledger_.notified[depth][actor_][target.actor].last.store(
       pack_notified(began, life_, target.life));
 }
@@ -476,6 +487,31 @@ void Worker::look(Depth depth) {
   const int mine = timed(depth, "getep", 0, false, [] { return dvk_getep(dvk_gettid()); });
   if (!over_ && mine != endpoint_ && self().life.load() == life_)
     ledger_.complain("getep says " + std::to_string(mine));
+}
+
+// Others come and go all the time. Does not need the endpoint, so a handler may wait as well.
+void Worker::await_bind(Depth depth) {
+  const Target target = pick(depth, false);
+  const bool bound = dice_[depth].percent(50);
+  const long timeout =
+      depth == kHandler ? TIMEOUT_NOWAIT : static_cast<long>(dice_[depth].below(6));
+  const char* name = bound ? "wait4bind of another" : "wait4unbind";
+  self().call[depth].store(name);
+  self().limit_ns[depth].store(now_ns() + timeout * 1'000'000);
+  const int rc = dvk_wait4bindep_X(bound ? WAIT_BIND : WAIT_UNBIND, target.endpoint, timeout);
+  self().limit_ns[depth].store(0);
+  ledger_.totals.calls.fetch_add(1, std::memory_order_relaxed);
+  const bool over = rc == (timeout == TIMEOUT_NOWAIT ? EDVSAGAIN : EDVSTIMEDOUT);
+  const bool there = bound ? !DVK_IS_ERROR(rc) && actor_of(rc) == target.actor : rc == OK;
+  if (!over && !there) ledger_.complain(std::string(name) + " says " + std::to_string(rc));
+  ledger_.totals.binds_awaited.fetch_add(there ? 1 : 0, std::memory_order_relaxed);
+}
+
+// The bare system call: nothing of libdvk's or libc's notices.
+void Worker::maybe_end_thread() {
+  if (!mortal_ || ledger_.phase.load() != Phase::kRun || !dice_[kHandler].percent(3)) return;
+  ledger_.totals.threads_ended.fetch_add(1);
+  ::syscall(SYS_exit, 0);
 }
 
 }  // namespace dvs::torture

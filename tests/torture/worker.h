@@ -25,7 +25,8 @@ class Dice {
 
 class Worker {
  public:
-  Worker(Ledger& ledger, int actor, uint32_t life);
+  // `mortal`: its thread may end by itself, at any instruction, while its process lives on.
+  Worker(Ledger& ledger, int actor, uint32_t life, bool mortal);
   // Until the life is over. REQUIRES: called by the thread that is bound.
   void live();
   // Installs the handler that speaks for the calling thread's worker, and starts the timer.
@@ -75,6 +76,8 @@ class Worker {
   void copy_third();
   void wake(Depth depth);
   void look(Depth depth);
+  void await_bind(Depth depth);
+  void maybe_end_thread();
 
   Actor& self() { return ledger_.actors[actor_]; }
 
@@ -82,6 +85,7 @@ class Worker {
   const int actor_;
   const uint32_t life_;
   const Role role_;
+  const bool mortal_;
   int endpoint_ = 0;
   Dice dice_[2];
   uint32_t next_[2] = {0, kOwnMessages};

@@ -25,17 +25,17 @@ Status join_cgroups(pid_t root, const std::vector<std::string>& cgroups) {
 
 }  // namespace
 
-Result<std::shared_ptr<CriuCommand>> CriuCommand::start(Executor& executor,
-                                                        std::vector<std::string> argv,
-                                                        const Json& job,
-                                                        const std::vector<std::string>& cgroups) {
+Result<std::shared_ptr<CriuCommand>> CriuCommand::start(
+    Executor& executor, std::vector<std::string> argv, const Json& job,
+    std::vector<std::pair<int, int>> descriptors, const std::vector<std::string>& cgroups) {
   std::shared_ptr<CriuCommand> self(new CriuCommand(executor));
-  DVS_TRY(self->launch(std::move(argv), job));
+  DVS_TRY(self->launch(std::move(argv), job, std::move(descriptors)));
   if (!cgroups.empty()) DVS_TRY(join_cgroups(self->pid_, cgroups));
   return self;
 }
 
-Status CriuCommand::launch(std::vector<std::string> argv, const Json& job) {
+Status CriuCommand::launch(std::vector<std::string> argv, const Json& job,
+                           std::vector<std::pair<int, int>> descriptors) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
     return errno_error("cannot create a socket pair");
@@ -47,6 +47,7 @@ Status CriuCommand::launch(std::vector<std::string> argv, const Json& job) {
   ChildOptions options;
   options.argv = std::move(argv);
   options.stdin_fd = theirs.get();
+  options.pass_fds = std::move(descriptors);
   auto pid = run_child(
       executor_, std::move(options),
       [self = shared_from_this()](ChildResult result) { self->finish(std::move(result)); });

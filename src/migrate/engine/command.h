@@ -26,10 +26,11 @@ class CriuCommand : public std::enable_shared_from_this<CriuCommand> {
     std::function<void(ChildResult)> ended;  // the process has ended; comes last
   };
 
-  // Runs `argv` and tells it its `job` (apps/dvs-criu). The process and its children are put into
-  // the cgroups named by these cgroup.procs files.
+  // Runs `argv`, gives it the descriptors (ours, its) and tells it its `job` (apps/dvs-criu). The
+  // process and its children are put into the cgroups named by these cgroup.procs files.
   static Result<std::shared_ptr<CriuCommand>> start(Executor& executor,
                                                     std::vector<std::string> argv, const Json& job,
+                                                    std::vector<std::pair<int, int>> descriptors,
                                                     const std::vector<std::string>& cgroups);
 
   // Calls `ready` (soon, but not from inside) when it waits for go(), or never will.
@@ -56,7 +57,8 @@ class CriuCommand : public std::enable_shared_from_this<CriuCommand> {
 
  private:
   explicit CriuCommand(Executor& executor) : executor_(executor), words_(executor) {}
-  Status launch(std::vector<std::string> argv, const Json& job);
+  Status launch(std::vector<std::string> argv, const Json& job,
+                std::vector<std::pair<int, int>> descriptors);
   bool say(std::string_view word);
   void listen();
   void hear_all();

@@ -1,4 +1,5 @@
 // The engine by CRIU: one run of criu per dump or restore, inside the DC (EngineSite::prefix).
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -23,17 +24,18 @@ namespace {
 
 constexpr const char* kDump = "dump";
 constexpr const char* kRestore = "restore";
+constexpr int kImagesFd = 3;  // in apps/dvs-criu
+constexpr int kFreezerFd = 4;
 constexpr std::chrono::seconds kGiveUpLimit{10};
 constexpr std::chrono::seconds kKillLimit{10};
 
-Json dump_job(const DumpRequest& request) {
-  return {{"do", kDump},
-          {"images", request.site.inner_dir},
-          {"pid", request.root_pid},
-          {"freezer", request.freezer_dir}};
-}
+Json dump_job(const DumpRequest& request) { return {{"do", kDump}, {"pid", request.root_pid}}; }
 
-Json restore_job(const EngineSite& site) { return {{"do", kRestore}, {"images", site.inner_dir}}; }
+Result<UniqueFd> open_directory(const std::string& dir) {
+  UniqueFd fd(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid()) return errno_error("cannot open " + dir);
+  return fd;
+}
 
 bool full(const std::string& dir) {
   struct statvfs stat {};
@@ -42,10 +44,10 @@ bool full(const std::string& dir) {
 
 // Why a run of criu in this site failed. On a full tmpfs criu cannot even write its log.
 Error failure(const EngineSite& site, const char* log_name, const ChildResult& result) {
-  const auto log = read_file(site.outer_dir + "/" + log_name);
+  const auto log = read_file(site.dir + "/" + log_name);
   Error error = explain_criu_log(log.ok() ? *log : "");
-  if (error.code() == Code::kInternal && full(site.outer_dir)) {
-    return Error(Code::kNoSpace, "no space is left in " + site.outer_dir);
+  if (error.code() == Code::kInternal && full(site.dir)) {
+    return Error(Code::kNoSpace, "no space is left in " + site.dir);
   }
   if (log.ok() && !log->empty()) return error;
   return Error(Code::kInternal, "criu wrote no log; " + result.describe());
@@ -128,9 +130,8 @@ void Dump::done() {
   // With it criu would make a time namespace of its own for the restored process, in which the
   // clock stood still since the dump. Without it the process follows the clock of the target's
   // DC, which is the same clock.
-  ::unlink((site_.outer_dir + "/timens-0.img").c_str());
-  std::exchange(done_,
-                nullptr)(DumpResult{image_bytes(site_.outer_dir), monotonic_ns() - started_ns_});
+  ::unlink((site_.dir + "/timens-0.img").c_str());
+  std::exchange(done_, nullptr)(DumpResult{image_bytes(site_.dir), monotonic_ns() - started_ns_});
 }
 
 void Dump::ended(const ChildResult& result) {
@@ -157,19 +158,11 @@ void Dump::timed_out() {
 
 // criu thaws the cgroup while it traces the tree. One that was killed cannot freeze it again.
 void Dump::fail_frozen(Error error) {
-  ChildOptions options;
-  options.argv = site_.prefix;
-  options.argv.insert(options.argv.end(),
-                      {"/bin/sh", "-c",
-                       "if [ -e \"$1/freezer.state\" ]; then echo FROZEN >\"$1/freezer.state\"; "
-                       "else echo 1 >\"$1/cgroup.freeze\"; fi",
-                       "sh", freezer_dir_});
-  auto self = std::static_pointer_cast<Dump>(shared_from_this());
-  auto started = run_child(executor_, options, [self, error](const ChildResult& result) {
-    if (!result.ok()) log::error("cannot freeze {} again", self->freezer_dir_);
-    self->done_(error);
-  });
-  if (!started.ok()) done_(error);
+  const std::string v1 = freezer_dir_ + "/freezer.state";
+  log::if_failed(::access(v1.c_str(), F_OK) == 0
+                     ? write_control_file(v1, "FROZEN")
+                     : write_control_file(freezer_dir_ + "/cgroup.freeze", "1"));
+  done_(std::move(error));
 }
 
 class Restore final : public Operation {
@@ -188,7 +181,7 @@ class Restore final : public Operation {
 };
 
 Status Restore::start(std::chrono::milliseconds limit, Done<std::unique_ptr<HeldTree>> done) {
-  DVS_TRY(record_command(site_.outer_dir, command_.lock()->pid()));
+  DVS_TRY(record_command(site_.dir, command_.lock()->pid()));
   done_ = std::move(done);
   go(limit);
   return {};
@@ -200,7 +193,7 @@ void Restore::finish(Result<std::unique_ptr<HeldTree>> result) {
 }
 
 void Restore::held() {
-  if (!late_) finish(open_held_tree(executor_, site_.outer_dir));
+  if (!late_) finish(open_held_tree(executor_, site_.dir));
 }
 
 void Restore::ended(const ChildResult& result) {
@@ -239,7 +232,7 @@ class CriuEngine final : public Engine {
     dvs::check_cpu(executor_, options_, scratch_dir, description, std::move(done));
   }
   Result<std::unique_ptr<HeldTree>> find_held(const EngineSite& site) override {
-    return open_held_tree(executor_, site.outer_dir);
+    return open_held_tree(executor_, site.dir);
   }
 
  private:
@@ -250,7 +243,7 @@ class CriuEngine final : public Engine {
   void probe_kernel(const EngineSite& site);
   Result<Command> launch_dump(const DumpRequest& request);
   Result<Command> launch_restore(const RestoreRequest& request);
-  Result<Command> launch(const EngineSite& site, const Json& job,
+  Result<Command> launch(const EngineSite& site, const Json& job, int freezer,
                          const std::vector<std::string>& cgroups);
   // The command prepared for this site, if there is one.
   Command take(const char* verb, const EngineSite& site);
@@ -261,13 +254,11 @@ class CriuEngine final : public Engine {
   Executor& executor_;
   const CriuOptions options_;
   const std::string version_;
-  std::map<std::string, Command> prepared_;    // by "VERB OUTER_DIR"
+  std::map<std::string, Command> prepared_;    // by "VERB DIR"
   std::set<std::vector<std::string>> probed_;  // prefixes
 };
 
-std::string key(const std::string& verb, const EngineSite& site) {
-  return verb + " " + site.outer_dir;
-}
+std::string key(const std::string& verb, const EngineSite& site) { return verb + " " + site.dir; }
 
 CriuEngine::~CriuEngine() {
   for (auto& [name, command] : prepared_) command->give_up();
@@ -284,22 +275,27 @@ void CriuEngine::probe_kernel(const EngineSite& site) {
 }
 
 Result<CriuEngine::Command> CriuEngine::launch_dump(const DumpRequest& request) {
-  const std::string& dir = request.site.outer_dir;
+  const std::string& dir = request.site.dir;
   DVS_TRY(make_dirs(dir));
   DVS_ASSIGN(const auto names, list_dir(dir));
   if (!names.empty()) return Error(Code::kInvalid, dir + " is not empty");
-  return launch(request.site, dump_job(request), {});
+  DVS_ASSIGN(const UniqueFd freezer, open_directory(request.freezer_dir));
+  return launch(request.site, dump_job(request), freezer.get(), {});
 }
 
 Result<CriuEngine::Command> CriuEngine::launch_restore(const RestoreRequest& request) {
-  return launch(request.site, restore_job(request.site), request.cgroup_procs_files);
+  DVS_TRY(make_dirs(request.site.dir));
+  return launch(request.site, {{"do", kRestore}}, -1, request.cgroup_procs_files);
 }
 
-Result<CriuEngine::Command> CriuEngine::launch(const EngineSite& site, const Json& job,
+Result<CriuEngine::Command> CriuEngine::launch(const EngineSite& site, const Json& job, int freezer,
                                                const std::vector<std::string>& cgroups) {
+  DVS_ASSIGN(const UniqueFd images, open_directory(site.dir));
+  std::vector<std::pair<int, int>> descriptors = {{images.get(), kImagesFd}};
+  if (freezer >= 0) descriptors.emplace_back(freezer, kFreezerFd);
   std::vector<std::string> argv = site.prefix;
   argv.insert(argv.end(), {options_.runner, options_.program});
-  return CriuCommand::start(executor_, std::move(argv), job, cgroups);
+  return CriuCommand::start(executor_, std::move(argv), job, std::move(descriptors), cgroups);
 }
 
 CriuEngine::Command CriuEngine::take(const char* verb, const EngineSite& site) {
@@ -345,7 +341,7 @@ Status CriuEngine::try_dump(const DumpRequest& request, const Done<DumpResult>& 
 
 Status CriuEngine::try_restore(const RestoreRequest& request,
                                const Done<std::unique_ptr<HeldTree>>& done) {
-  DVS_TRY(create_gate(request.site.outer_dir));
+  DVS_TRY(create_gate(request.site.dir));
   Command command = take(kRestore, request.site);
   if (command == nullptr) {
     DVS_ASSIGN(command, launch_restore(request));

@@ -36,6 +36,11 @@ INSTANTIATE_TEST_SUITE_P(
              "Error (criu/files-ext.c:94): Can't dump file 3 of that type [20600] (chr 10:229)",
              Code::kUnsupported,
              "descriptor 3 is the device /dev/fuse; devices stay with their machine"},
+        Case{"without_tun",
+             "Error (criu/tun.c:85): tun: Unable to create tun: No such file or directory\n"
+             "pie: 7: Error (criu/pie/parasite.c:588): send_fds failed (-22)",
+             Code::kUnsupported,
+             "process 7 holds an io_uring; the engine cannot move one: let it use epoll"},
         Case{"userfaultfd",
              "Error (criu/files-ext.c:94): Can't dump file 3 of that type [600] (anon "
              "anon_inode:[userfaultfd])",

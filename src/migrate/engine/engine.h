@@ -18,16 +18,14 @@ namespace dvs {
 // DC's pid, mount and time namespaces (apps/dvs-enter, or nsenter in tests) and runs as root there.
 struct EngineSite {
   std::vector<std::string> prefix;
-  // The same directory, seen from outside (by dvsd) and from inside (by criu). On tmpfs.
-  std::string outer_dir;
-  std::string inner_dir;
+  std::string dir;  // on tmpfs, as dvsd sees it; the DC does not
 };
 
 struct DumpRequest {
   EngineSite site;
   pid_t root_pid = 0;       // root of the tree, as numbered inside the DC
-  std::string freezer_dir;  // cgroup directory that holds exactly this tree, ALREADY frozen; seen
-                            // from inside the DC's mount namespace
+  std::string freezer_dir;  // cgroup directory that holds exactly this tree, ALREADY frozen; as
+                            // seen by dvsd
 };
 
 struct RestoreRequest {
@@ -72,14 +70,14 @@ class Engine {
   // Ends what was prepared for the site and not used.
   virtual void discard(const EngineSite& site) = 0;
 
-  // Writes images of the tree into site.outer_dir (created here or by prepare_dump(); must be empty
+  // Writes images of the tree into site.dir (created here or by prepare_dump(); must be empty
   // before that). The tree stays frozen
   // and alive, whatever the outcome; the caller thaws or kills it. Errors: kUnsupported — it
   // uses something the engine cannot move; the message names it in a user's words (from criu's
   // log); kNoSpace — the directory's tmpfs is full; kTimeout; kInternal with the first error line.
   virtual void dump(DumpRequest request, Done<DumpResult> done) = 0;
 
-  // Restores from site.outer_dir and holds. Errors as above, and kConflict: a process or thread id
+  // Restores from site.dir and holds. Errors as above, and kConflict: a process or thread id
   // is taken on this node; kNotFound: a file the process has mapped or open does not exist here.
   // After an error nothing of the tree is left (killed, though perhaps not reaped yet).
   // A regular file that the process has open or mapped must exist here, and have the size it had at

@@ -260,7 +260,7 @@ TEST_F(EngineTest, DumpThatIsGivenUpHalfWayLeavesTheTreeFrozenAndSound) {
   int late = 0;
   for (int ms = 1; ms <= 30; ms += 2) {
     auto hasty = open(std::chrono::milliseconds(ms));
-    ASSERT_TRUE(remove_tree(source.site(kImages).outer_dir).ok());
+    ASSERT_TRUE(remove_tree(source.site(kImages).dir).ok());
     source.freeze();
     hasty->prepare_dump({source.site(kImages), pid, source.cgroup()});
     auto dumped = dump(*hasty, source, pid);
@@ -333,7 +333,7 @@ TEST_F(EngineTest, TakenProcessIdIsAConflict) {
 TEST_F(EngineTest, FullTmpfsIsNoSpace) {
   TestNode source("source");
   const pid_t pid = start(source, "big");
-  const std::string dir = source.site(kImages).inner_dir;
+  const std::string dir = std::string("/run/dvs/engine/") + kImages;
   ASSERT_TRUE(source.run({"mkdir", "-p", dir}).ok());
   ASSERT_TRUE(source.run({"mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", dir}).ok());
   source.freeze();

@@ -142,26 +142,26 @@ class GatedTree final : public HeldTree {
 
 }  // namespace
 
-Status create_gate(const std::string& outer_dir) {
+Status create_gate(const std::string& dir) {
   for (const char* suffix : {".in", ".command", ".held", ".resumed"}) {
-    ::unlink(gate_file(outer_dir, suffix).c_str());
+    ::unlink(gate_file(dir, suffix).c_str());
   }
-  const std::string path = gate_file(outer_dir, ".in");
+  const std::string path = gate_file(dir, ".in");
   if (::mkfifo(path.c_str(), 0600) != 0) return errno_error("cannot create " + path);
   return {};
 }
 
-Status record_command(const std::string& outer_dir, pid_t pid) {
+Status record_command(const std::string& dir, pid_t pid) {
   const auto started = start_time(pid);
   if (!started) return Error(Code::kInternal, "criu ended at once");
-  return replace_file(gate_file(outer_dir, ".command"), fmt::format("{} {}\n", pid, *started));
+  return replace_file(gate_file(dir, ".command"), fmt::format("{} {}\n", pid, *started));
 }
 
-Result<std::unique_ptr<HeldTree>> open_held_tree(Executor& executor, const std::string& outer_dir) {
-  DVS_TRY(recorded_command(outer_dir));
-  DVS_ASSIGN(UniqueFd decision, open_fifo(gate_file(outer_dir, ".in")));
-  return std::unique_ptr<HeldTree>(std::make_unique<GatedTree>(
-      std::make_shared<Gate>(executor, outer_dir, std::move(decision))));
+Result<std::unique_ptr<HeldTree>> open_held_tree(Executor& executor, const std::string& dir) {
+  DVS_TRY(recorded_command(dir));
+  DVS_ASSIGN(UniqueFd decision, open_fifo(gate_file(dir, ".in")));
+  return std::unique_ptr<HeldTree>(
+      std::make_unique<GatedTree>(std::make_shared<Gate>(executor, dir, std::move(decision))));
 }
 
 }  // namespace dvs

@@ -16,14 +16,14 @@
 
 namespace dvs {
 
-// Creates the FIFO in `outer_dir` (which exists), and removes the files of an earlier try.
-Status create_gate(const std::string& outer_dir);
+// Creates the FIFO in `dir` (which exists), and removes the files of an earlier try.
+Status create_gate(const std::string& dir);
 
 // Notes the restoring command, for find_held() in a later dvsd.
-Status record_command(const std::string& outer_dir, pid_t pid);
+Status record_command(const std::string& dir, pid_t pid);
 
-// The tree of the restoring command recorded in `outer_dir`. kNotFound: none is running.
+// The tree of the restoring command recorded in `dir`. kNotFound: none is running.
 // It may not have reached the gate yet: a decision is kept for it until it does.
-Result<std::unique_ptr<HeldTree>> open_held_tree(Executor& executor, const std::string& outer_dir);
+Result<std::unique_ptr<HeldTree>> open_held_tree(Executor& executor, const std::string& dir);
 
 }  // namespace dvs

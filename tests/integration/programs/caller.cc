@@ -110,6 +110,8 @@ const std::map<std::string, std::function<int(const Numbers&)>>& calls() {
       {"migr_start", [](const Numbers& n) { return dvk_migr_start(my_dc(), n[0]); }},
       {"migr_commit",
        [](const Numbers& n) { return dvk_migr_commit(PROC_NO_PID, my_dc(), n[0], n[1]); }},
+      {"migr_commit_to",
+       [](const Numbers& n) { return dvk_migr_commit(n[2], my_dc(), n[0], n[1]); }},
       {"migr_rollback", [](const Numbers& n) { return dvk_migr_rollback(my_dc(), n[0]); }},
       {"exit",
        [](const Numbers&) {

@@ -50,14 +50,14 @@ bool reads_memory() {
 
 // The node's files lie below what was mounted for the DC; whoever may unmount that, sees them.
 bool uncovers(const std::string& path) {
-  for (const char* cover : {"/run/dvs/dc", "/run/dvs/engine", "/run/dvs"})
-    umount2(cover, MNT_DETACH);
+  for (const char* cover : {"/run/dvs/dc", "/run/dvs", "/run"}) umount2(cover, MNT_DETACH);
   struct stat info {};
   return stat(path.c_str(), &info) == 0;
 }
 
-// Here are the DC's first process and this one.
-bool sees_others() {
+// Here are the DC's first process and this one; and at first, for some 30 ms, the engine, which
+// looks at what the kernel can do.
+bool sees_others_now() {
   DIR* const all = opendir("/proc");
   bool others = all == nullptr;
   while (const dirent* entry = all != nullptr ? readdir(all) : nullptr) {
@@ -66,6 +66,14 @@ bool sees_others() {
   }
   if (all != nullptr) closedir(all);
   return others;
+}
+
+bool sees_others() {
+  for (int tries = 0; tries < 500; ++tries) {
+    if (!sees_others_now()) return false;
+    usleep(10'000);
+  }
+  return true;
 }
 
 bool mounts() {
@@ -80,6 +88,39 @@ bool makes_device() {
   const bool made = mknod(path, S_IFCHR | 0600, makedev(1, 11)) == 0 && opens(path);
   unlink(path);
   return made;
+}
+
+// Whatever its file lets root do without a capability.
+bool writes(const char* path) {
+  const int fd = open(path, O_WRONLY | O_APPEND);
+  if (fd >= 0) close(fd);
+  return fd >= 0;
+}
+
+bool creates(const char* path) {
+  const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+  if (fd < 0) return false;
+  close(fd);
+  unlink(path);
+  return true;
+}
+
+bool finds_in(const char* dir, const std::function<bool(const char*)>& wanted) {
+  DIR* const all = opendir(dir);
+  bool found = false;
+  while (const dirent* entry = all != nullptr ? readdir(all) : nullptr) {
+    if (entry->d_name[0] != '.') found |= wanted(entry->d_name);
+  }
+  if (all != nullptr) closedir(all);
+  return found;
+}
+
+bool opens_disk() {
+  return finds_in("/dev", [](const char* name) {
+    const std::string path = "/dev/" + std::string(name);
+    struct stat info {};
+    return stat(path.c_str(), &info) == 0 && S_ISBLK(info.st_mode) && opens(path);
+  });
 }
 
 // Endpoint 10 is bound in the other DC, and not in this one.
@@ -127,6 +168,15 @@ int main(int argc, char** argv) {
   attempt("open region", [&] { return opens(node_dir); });
   attempt("dvsd's socket", [&] { return connects("/run/dvs/dvsd.sock"); });
   attempt("node's files", [&] { return access("/run/dvs/node.json", F_OK) == 0; });
+  attempt("images", [&] { return access("/run/dvs/engine", F_OK) == 0; });
+  attempt("core pattern", [&] { return writes("/proc/sys/kernel/core_pattern"); });
+  attempt("sysrq", [&] { return writes("/proc/sysrq-trigger"); });
+  attempt("node's programs", [&] { return creates("/usr/bin/dvs-intruder"); });
+  attempt("node's configuration", [&] { return writes("/etc/passwd"); });
+  attempt("cgroups", [&] { return finds_in("/sys/fs/cgroup", [](const char*) { return true; }); });
+  attempt("disk", opens_disk);
+  attempt("shared memory of others",
+          [&] { return finds_in("/dev/shm", [](const char*) { return true; }); });
   attempt("make a device", makes_device);
   attempt("mount", mounts);
   attempt("uncover", [&] { return uncovers(node_dir); });

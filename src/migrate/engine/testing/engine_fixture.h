@@ -72,9 +72,9 @@ class EngineTest : public ::testing::Test {
   // What the mover would do: the images, and the state of the DC's shared memory and log.
   void copy_images(const TestNode& from, const TestNode& to) {
     namespace fs = std::filesystem;
-    fs::create_directories(to.site(kImages).outer_dir);
-    for (const auto& entry : fs::directory_iterator(from.site(kImages).outer_dir)) {
-      fs::copy(entry.path(), to.site(kImages).outer_dir + "/" + entry.path().filename().string());
+    fs::create_directories(to.site(kImages).dir);
+    for (const auto& entry : fs::directory_iterator(from.site(kImages).dir)) {
+      fs::copy(entry.path(), to.site(kImages).dir + "/" + entry.path().filename().string());
     }
     std::memcpy(static_cast<void*>(&to.state()), &from.state(), sizeof(SharedState));
     fs::copy(from.outside("/run/dvs/victim.log"), to.outside("/run/dvs/victim.log"),

@@ -134,7 +134,7 @@ std::string TestNode::outside(const std::string& path) const {
 
 EngineSite TestNode::site(const std::string& name) const {
   const std::string dir = "/run/dvs/engine/" + name;
-  return {prefix(), outside(dir), dir};
+  return {prefix(), outside(dir)};
 }
 
 Result<std::string> TestNode::run(std::vector<std::string> command) const {
