@@ -36,7 +36,7 @@ const std::vector<Reason>& reasons() {
        "descriptor $1 is the block device $2; devices stay with their machine"},
       {std::regex(R"(Can't dump file (\d+) of that type)"), Code::kUnsupported,
        "descriptor $1 is of a type that the engine cannot move"},
-      {std::regex(R"(Error .*tun: (?!Unable to create))"), Code::kUnsupported,
+      {std::regex(R"(Error \([^)]*\): tun: (?!Unable to create))"), Code::kUnsupported,
        "a network interface (/dev/net/tun) is held; devices stay with their machine"},
       {std::regex(R"(Unknown socket collected \(family (\d+)\))"), Code::kUnsupported,
        "a socket of address family $1 is held; the engine moves unix, TCP, UDP, netlink and packet "
