@@ -1,4 +1,5 @@
 // dvsd: the daemon of a node. Builds the services and the conductor, and runs the event loop.
+#include <malloc.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -111,7 +112,16 @@ Result<bool> split_listen(Options& options) {
   return true;
 }
 
+// Memory for windows of copies and chunks of images is kept for the next one, instead of being
+// given back to the kernel and taken, page by page, again.
+void keep_freed_memory() {
+  constexpr int kKept = 64 << 20;
+  ::mallopt(M_MMAP_THRESHOLD, kKept / 2);
+  ::mallopt(M_TRIM_THRESHOLD, kKept);
+}
+
 int run(Options options) {
+  keep_freed_memory();
   if (auto valid = split_listen(options); !valid.ok()) return fail(valid.error());
   if (geteuid() != 0) {
     return fail(Error(dvs::Code::kDenied, "needs root: it creates namespaces and cgroups"));
