@@ -150,6 +150,7 @@ void DcPart::start() {
   update_nodes();
   for (const auto& [slot, entry] : context_.cluster.endpoints(record_.name)) place(slot);
   ops_->drive_all();
+  dvk::wake_everybody(region_);  // the last dvsd may have died before it did
   watch_doorbell();
   context_.engine.warm_up(site("warm-up"));
 }
