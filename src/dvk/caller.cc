@@ -111,8 +111,9 @@ int Caller::check_peer(int endpoint, uint32_t& slot) const {
   slot = region_.slot_of(endpoint);
   if (slot >= region_.slots()) return EDVSENDPOINT;
   if (slot == slot_) return EDVSBADDEST;
+  const bool found = region_.names(endpoint, slot);
   if (is_gone(load_kind(region_.at(slot)))) return EDVSDSTDIED;
-  return region_.names(endpoint, slot) ? OK : EDVSENDPOINT;
+  return found ? OK : EDVSENDPOINT;
 }
 
 int Caller::check_destination(int endpoint, uint32_t& slot) const {
@@ -160,7 +161,7 @@ int Caller::ask(int dst, uint32_t peer, message& m, Deadline deadline, OpKind& a
   m.m_source = me_.endpoint.load();
   partner_ = peer;
   const uint64_t number = load_tx(me_).number + 1;
-  open_rx(RxMode::kAnswer, peer);
+  if (!open_rx(RxMode::kAnswer, peer)) return EDVSSHUTDOWN;
   prepare(OpKind::kSendRec, dst, m);
   if (try_push(region_, slot_, peer, OpKind::kSendRec, m, number)) {
     me_.local_sent.fetch_add(1, std::memory_order_relaxed);
@@ -235,20 +236,21 @@ int Caller::await_answer(uint64_t number, uint32_t peer, message& m, Deadline de
                          OpKind& kind) {
   for (;;) {
     const uint32_t prepared = event_prepare(me_.event);
-    const RxPhase phase = load_rx(me_).phase;
+    const RxWord rx = load_rx(me_);
     int rc = OK;
-    if (phase == RxPhase::kFull) {
-      kind = take_rx(m);
+    if (rx.phase == RxPhase::kFull) {
+      if (!take_rx(rx, m, kind)) return EDVSSHUTDOWN;
       await_copies();
-      me_.tx.store(TxWord{TxPhase::kIdle, 0, number}.pack());
+      for (TxWord tx = load_tx(me_); tx.number == number; tx = load_tx(me_)) {
+        if (swap_tx(me_, tx, TxWord{TxPhase::kIdle, 0, number})) break;
+      }
       return OK;
     }
     if (is_done(number, rc) && close_rx()) return await_copies(), settle(number);
     if (!still_bound()) return EDVSSHUTDOWN;
-    if (sleep_on(me_.event, prepared, deadline) == Woken::kOver && close_rx()) {
-      await_copies();
-      return cancel(number, peer);
-    }
+    if (sleep_on(me_.event, prepared, deadline) != Woken::kOver) continue;
+    if (close_rx()) return await_copies(), cancel(number, peer);
+    sched_yield();  // an answer is being written
   }
 }
 
@@ -347,14 +349,17 @@ int Caller::notify(int source_number, int dst, long value, Deadline deadline) {
 
 // ---- receiving --------------------------------------------------------------------------------
 
-void Caller::open_rx(RxMode mode, uint32_t filter) {
-  RxWord rx = load_rx(me_);
+// Of this endpoint only: whoever unbinds it changes the word, too (end_operations()).
+bool Caller::open_rx(RxMode mode, uint32_t filter) {
+  const RxWord closed = load_rx(me_);
+  if (!still_bound()) return false;
+  RxWord rx = closed;
   rx.phase = RxPhase::kWaiting;
   rx.mode = mode;
   rx.filter = static_cast<uint16_t>(filter);
   rx.filler = 0;
   ++rx.tag;
-  me_.rx.store(rx.pack());
+  return swap_rx(me_, closed, rx);
 }
 
 bool Caller::close_rx() {
@@ -363,14 +368,13 @@ bool Caller::close_rx() {
   return rx.phase == RxPhase::kWaiting && swap_rx(me_, rx, rx.with(RxPhase::kIdle));
 }
 
-// Takes the pushed message. A filler that is still writing needs nanoseconds; if it died, dvsd
-// turns the phase back to waiting and this is not reached with kFull.
-OpKind Caller::take_rx(message& m) {
-  m = me_.rx_message.load();
-  const auto kind = static_cast<OpKind>(me_.rx_kind.load(std::memory_order_relaxed));
-  const RxWord rx = load_rx(me_);
-  swap_rx(me_, rx, rx.with(RxPhase::kIdle));
-  return kind;
+// Takes the pushed message. False: the endpoint was unbound meanwhile, what is in `m` is nothing.
+bool Caller::take_rx(const RxWord& full, message& m, OpKind& kind) {
+  const message pushed = me_.rx_message.load();
+  kind = static_cast<OpKind>(me_.rx_kind.load(std::memory_order_relaxed));
+  if (!swap_rx(me_, full, full.with(RxPhase::kIdle))) return false;
+  m = pushed;
+  return true;
 }
 
 int Caller::receive(int src, message& m, Deadline deadline, RxMode mode) {
@@ -384,16 +388,16 @@ int Caller::receive(int src, message& m, Deadline deadline, RxMode mode) {
     if (filter == kAnySlot && (me_.flags.fetch_and(~kWokenUp) & kWokenUp) != 0) return EDVSWOKENUP;
     if (filter != kAnySlot && is_gone(load_kind(region_.at(filter)))) return EDVSSRCDIED;
     const uint32_t prepared = event_prepare(me_.event);
-    open_rx(mode, filter);
+    if (!open_rx(mode, filter)) return EDVSSHUTDOWN;  // who unbinds it later signals it
     // Who posted before rx was open does not know that we wait: look once more before sleeping.
     Woken woken = deadline.passed() ? Woken::kOver : Woken::kLookAgain;
     if (woken != Woken::kOver && !something_for(mode, filter)) {
       woken = rest_on(me_.event, prepared, deadline);
     }
     if (!still_bound()) return EDVSSHUTDOWN;
-    const bool taken = !close_rx_or_take(m);
+    const int taken = close_rx_or_take(m);
     await_copies();
-    if (taken) return OK;
+    if (taken != EDVSNOMSG) return taken;
     if (woken == Woken::kOver) {
       if (look(mode, filter, m)) return OK;
       return over(deadline);
@@ -401,17 +405,16 @@ int Caller::receive(int src, message& m, Deadline deadline, RxMode mode) {
   }
 }
 
-// False: a message had been pushed; it is in `m`. A filler that is still writing needs nanoseconds,
-// unless it lost its processor; if it dies, dvsd reopens the wait.
-bool Caller::close_rx_or_take(message& m) {
+// OK: a message had been pushed; it is in `m`. EDVSNOMSG: none had. A filler that is still writing
+// needs nanoseconds, unless it lost its processor; if it dies, dvsd reopens the wait.
+int Caller::close_rx_or_take(message& m) {
+  OpKind kind = OpKind::kNone;
   while (!close_rx()) {
-    if (load_rx(me_).phase == RxPhase::kFull) {
-      take_rx(m);
-      return false;
-    }
+    const RxWord rx = load_rx(me_);
+    if (rx.phase == RxPhase::kFull) return take_rx(rx, m, kind) ? OK : EDVSSHUTDOWN;
     sched_yield();
   }
-  return true;
+  return EDVSNOMSG;
 }
 
 // Whether there is a reason not to sleep: something look() would find, or a stale bit to clear, or
