@@ -1,5 +1,5 @@
-// Time and sleep: the two things of libdvk that a test replaces when it runs processes in virtual
-// time (proxy/explore/); hence a file of their own.
+// Time, and waiting for it: what a test replaces when it runs processes in virtual time
+// (proxy/explore/); hence a file of their own.
 #include "dvk/futex.h"
 
 #include <sched.h>
@@ -67,15 +67,6 @@ bool event_await(Atomic<uint32_t>& event, uint32_t prepared, Near near) {
       break;
   }
   return false;
-}
-
-bool event_sleep(std::atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
-  uint32_t expected = prepared;
-  if (!event.compare_exchange_strong(expected, prepared | 1, std::memory_order_seq_cst) &&
-      expected != (prepared | 1)) {
-    return true;
-  }
-  return futex_wait(event, prepared | 1, deadline) != ETIMEDOUT;
 }
 
 }  // namespace dvs::dvk
