@@ -9,6 +9,13 @@
 
 namespace dvs::dvk {
 
+// The orders in shared memory, by what they are for; nothing else in src/dvk names one, and what
+// names none is kOrdered. Which accesses make a pair: layout.h, "Memory order".
+constexpr auto kOrdered = std::memory_order_seq_cst;
+constexpr auto kContents = std::memory_order_relaxed;   // stored before the swap that publishes it
+constexpr auto kPublished = std::memory_order_acquire;  // loaded after that swap was seen
+constexpr auto kUnordered = std::memory_order_relaxed;  // hints and counters: decide nothing
+
 #ifndef DVK_EXPLORE
 
 template <typename T>
@@ -24,7 +31,6 @@ template <typename T>
 class Atomic : public std::atomic<T> {
   using Base = std::atomic<T>;
   using Order = std::memory_order;
-  static constexpr Order kSeqCst = std::memory_order_seq_cst;
 
   template <typename Change>
   T change(Change operation) {
@@ -35,16 +41,16 @@ class Atomic : public std::atomic<T> {
   }
 
  public:
-  T load(Order order = kSeqCst) const {
+  T load(Order order = kOrdered) const {
     explore_point(this, sizeof(T), false);
     const T value = Base::load(order);
     explore_saw(this, sizeof(T), static_cast<uint64_t>(value));
     return value;
   }
-  void store(T value, Order order = kSeqCst) {
+  void store(T value, Order order = kOrdered) {
     change([=](Base& word) { return word.store(value, order), T{}; });
   }
-  bool compare_exchange_strong(T& expected, T desired, Order order = kSeqCst) {
+  bool compare_exchange_strong(T& expected, T desired, Order order = kOrdered) {
     const T wanted = expected;
     expected = change([=](Base& word) {
       T found = wanted;
@@ -53,13 +59,13 @@ class Atomic : public std::atomic<T> {
     });
     return expected == wanted;
   }
-  T fetch_add(T value, Order order = kSeqCst) {
+  T fetch_add(T value, Order order = kOrdered) {
     return change([=](Base& word) { return word.fetch_add(value, order); });
   }
-  T fetch_or(T value, Order order = kSeqCst) {
+  T fetch_or(T value, Order order = kOrdered) {
     return change([=](Base& word) { return word.fetch_or(value, order); });
   }
-  T fetch_and(T value, Order order = kSeqCst) {
+  T fetch_and(T value, Order order = kOrdered) {
     return change([=](Base& word) { return word.fetch_and(value, order); });
   }
 };

@@ -69,15 +69,15 @@ Caller::Woken Caller::sleep_on(Atomic<uint32_t>& event, uint32_t prepared, Deadl
 
 Near Caller::near() {
   const auto here = static_cast<uint32_t>(sched_getcpu());
-  if (me_.cpu.load(std::memory_order_relaxed) != here) {
-    me_.cpu.store(here, std::memory_order_relaxed);
+  if (me_.cpu.load(kUnordered) != here) {
+    me_.cpu.store(here, kUnordered);
   }
   if (partner_ >= region_.slots()) return Near::kAsleep;
   const Descriptor& partner = region_.at(partner_);
   if (is_elsewhere(load_kind(partner))) return Near::kHere;  // dvsd is, or the network
-  const bool sleeps = (partner.event.load(std::memory_order_relaxed) & 1) != 0;
+  const bool sleeps = (partner.event.load(kUnordered) & 1) != 0;
   if (sleeps || !runs_here(load_kind(partner))) return Near::kAsleep;
-  return partner.cpu.load(std::memory_order_relaxed) == here ? Near::kHere : Near::kElsewhere;
+  return partner.cpu.load(kUnordered) == here ? Near::kHere : Near::kElsewhere;
 }
 
 Caller::Woken Caller::park_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
@@ -164,7 +164,7 @@ int Caller::ask(int dst, uint32_t peer, message& m, Deadline deadline, OpKind& a
   if (!open_rx(RxMode::kAnswer, peer)) return EDVSSHUTDOWN;
   prepare(OpKind::kSendRec, dst, m);
   if (try_push(region_, slot_, peer, OpKind::kSendRec, m, number)) {
-    me_.local_sent.fetch_add(1, std::memory_order_relaxed);
+    me_.local_sent.fetch_add(1, kUnordered);
   } else {
     post(number, peer);
   }
@@ -176,7 +176,7 @@ int Caller::transact(OpKind kind, int dst, uint32_t peer, const message& m, Dead
   const uint64_t number = load_tx(me_).number + 1;
   prepare(kind, dst, m);
   if (kind == OpKind::kSend && try_push(region_, slot_, peer, kind, m, number)) {
-    me_.local_sent.fetch_add(1, std::memory_order_relaxed);
+    me_.local_sent.fetch_add(1, kUnordered);
     return OK;
   }
   if (deadline.passed()) return EDVSAGAIN;
@@ -197,12 +197,12 @@ void Caller::post(uint64_t number, uint32_t peer) {
   me_.tx.store(TxWord{TxPhase::kPosted, 0, number}.pack());
   const Kind kind = load_kind(region_.at(peer));
   if (is_elsewhere(kind)) {
-    me_.remote_sent.fetch_add(1, std::memory_order_relaxed);
+    me_.remote_sent.fetch_add(1, kUnordered);
     region_.ring(slot_);
   } else if (is_gone(kind)) {
     finish(region_, slot_, number, EDVSDSTDIED);
   } else {
-    me_.local_sent.fetch_add(1, std::memory_order_relaxed);
+    me_.local_sent.fetch_add(1, kUnordered);
     announce(region_, slot_, peer);
   }
 }
@@ -310,8 +310,8 @@ int Caller::answer(uint32_t peer, OpKind kind, const message& m, Deadline deadli
   for (;;) {
     const uint32_t prepared = event_prepare(client.event);
     if (try_push(region_, slot_, peer, kind, m, 0)) {
-      me_.local_sent.fetch_add(1, std::memory_order_relaxed);
-      me_.partner.store(peer + 1, std::memory_order_relaxed);
+      me_.local_sent.fetch_add(1, kUnordered);
+      me_.partner.store(peer + 1, kUnordered);
       return OK;
     }
     if (!awaits_me(client)) return EDVSPROCSTS;
@@ -337,7 +337,7 @@ int Caller::notify(int source_number, int dst, long value, Deadline deadline) {
     region_.notifies(peer).set(slot_);
     untouch();
     event_signal(region_.at(peer).event);
-    me_.local_sent.fetch_add(1, std::memory_order_relaxed);
+    me_.local_sent.fetch_add(1, kUnordered);
     return OK;
   }
   message m{};
@@ -371,7 +371,7 @@ bool Caller::close_rx() {
 // Takes the pushed message. False: the endpoint was unbound meanwhile, what is in `m` is nothing.
 bool Caller::take_rx(const RxWord& full, message& m, OpKind& kind) {
   const message pushed = me_.rx_message.load();
-  kind = static_cast<OpKind>(me_.rx_kind.load(std::memory_order_relaxed));
+  kind = static_cast<OpKind>(me_.rx_kind.load(kPublished));
   if (!swap_rx(me_, full, full.with(RxPhase::kIdle))) return false;
   m = pushed;
   return true;
@@ -382,7 +382,7 @@ int Caller::receive(int src, message& m, Deadline deadline, RxMode mode) {
   if (src != ANY) {
     if (int rc = check_peer(src, filter); rc != OK) return rc == EDVSDSTDIED ? EDVSSRCDIED : rc;
   }
-  partner_ = filter == kAnySlot ? me_.partner.load(std::memory_order_relaxed) - 1 : filter;
+  partner_ = filter == kAnySlot ? me_.partner.load(kUnordered) - 1 : filter;
   for (;;) {
     if (look(mode, filter, m)) return OK;
     if (filter == kAnySlot && (me_.flags.fetch_and(~kWokenUp) & kWokenUp) != 0) return EDVSWOKENUP;

@@ -29,7 +29,7 @@ class Patience {
     const int looks = probe ? std::max(looks_, probe_) : looks_;
     for (int i = 0; i < looks; ++i) {
       pause();
-      if ((event.load(std::memory_order_acquire) & ~1u) == prepared) continue;
+      if ((event.load(kPublished) & ~1u) == prepared) continue;
       looks_ = most_;
       return true;
     }
@@ -57,7 +57,7 @@ __attribute__((tls_model("initial-exec"))) thread_local Patience yielding(kYield
 }  // namespace
 
 bool event_await(Atomic<uint32_t>& event, uint32_t prepared, Near near) {
-  if ((event.load(std::memory_order_acquire) & ~1u) != prepared) return true;
+  if ((event.load(kPublished) & ~1u) != prepared) return true;
   switch (near) {
     case Near::kElsewhere:
       return spinning.await(event, prepared, [] { __builtin_ia32_pause(); });

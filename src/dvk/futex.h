@@ -60,21 +60,18 @@ void futex_wake_all(Atomic<uint32_t>& word);
 // Waker: change the state, then event_signal(). Sleeper: event_prepare(), look at the state, then
 // event_sleep() with what prepare returned.
 inline void event_signal(Atomic<uint32_t>& event) {
-  if ((event.fetch_add(2, std::memory_order_seq_cst) & 1) == 0) return;
-  event.fetch_and(~1u, std::memory_order_seq_cst);
+  if ((event.fetch_add(2) & 1) == 0) return;
+  event.fetch_and(~1u);
   futex_wake_all(event);
 }
 
-inline uint32_t event_prepare(Atomic<uint32_t>& event) {
-  return event.load(std::memory_order_seq_cst) & ~1u;
-}
+inline uint32_t event_prepare(Atomic<uint32_t>& event) { return event.load() & ~1u; }
 
 // Sleeps until a change since prepare. True: something may have changed; false: the deadline
 // passed.
 inline bool event_sleep(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
   uint32_t expected = prepared;
-  if (!event.compare_exchange_strong(expected, prepared | 1, std::memory_order_seq_cst) &&
-      expected != (prepared | 1)) {
+  if (!event.compare_exchange_strong(expected, prepared | 1) && expected != (prepared | 1)) {
     return true;
   }
   return futex_wait(event, prepared | 1, deadline) != ETIMEDOUT;

@@ -134,7 +134,7 @@ TEST_F(NodeViewTest, AnEndpointOfTheLargestTableGoesQuickly) {
     unbind(region, kMaxSlots - 1);
     best = std::min(best, std::chrono::steady_clock::now() - begin);
   }
-  EXPECT_LT(best, std::chrono::milliseconds(20));
+  EXPECT_LT(best, std::chrono::milliseconds(200));  // about 1, without sanitizers
 }
 
 TEST_F(NodeViewTest, ASlowFillerDoesNotReachTheSlotsNextOwner) {

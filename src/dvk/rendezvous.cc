@@ -36,7 +36,7 @@ namespace {
 bool fill(const Region& region, uint32_t target, const RxWord& filling, OpKind kind,
           const message& m) {
   Descriptor& receiver = region.at(target);
-  receiver.rx_kind.store(static_cast<uint32_t>(kind), std::memory_order_relaxed);
+  receiver.rx_kind.store(static_cast<uint32_t>(kind), kContents);
   receiver.rx_message.store(m);
   if (!swap_rx(receiver, filling, filling.with(RxPhase::kFull))) return false;
   tell_owner(region, target);

@@ -2,7 +2,6 @@
 
 #include <sys/uio.h>
 
-#include <cstring>
 #include <sstream>
 
 #include "base/clock.h"
@@ -216,8 +215,7 @@ void DcPart::update_nodes() {
     const auto member = context_.cluster.members().find(name);
     if (member == context_.cluster.members().end() || member->second >= dvk::kRegionNodes) continue;
     auto& entry = entries[member->second];
-    std::memset(entry.name, 0, sizeof entry.name);
-    std::strncpy(entry.name, name.c_str(), sizeof entry.name - 1);
+    entry.name.store(name.c_str());
     entry.state.store(context_.cluster.node(name) != nullptr ? dvk::kNodeUp : dvk::kNodeDown);
   }
   if (ops_ != nullptr) ops_->on_nodes_changed();

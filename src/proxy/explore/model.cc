@@ -148,10 +148,10 @@ size_t Model::choose(size_t current) {
   if (possible.size() == 1) return possible[0];
   if (depth_ == path_.size()) {
     if (is_known(current)) return give_up(), kNobody;
-    path_.push_back({std::move(possible), 0, preemptions_, current != kNobody});
+    path_.push_back({possible, 0, preemptions_, current != kNobody});
   }
   const Choice& choice = path_[depth_++];
-  DVS_CHECK(possible.empty() || choice.options == possible);  // moved from: it is new
+  DVS_CHECK(choice.options == possible, "a run was not the same when it was repeated");
   preemptions_ = choice.preemptions + (choice.may_stay && choice.taken > 0 ? 1 : 0);
   return choice.options[choice.taken];
 }
@@ -301,8 +301,8 @@ Model::Report Model::explore(const Scenario& scenario, int bound) {
 
 // ---- accesses -----------------------------------------------------------------------------------
 
-// Every run is the same to this thread's other words, so what it did to this one before it was
-// known to be shared was no choice; now all begins anew.
+// An access to a word that only now turns out to be shared was no choice in earlier runs, nor were
+// those before it in this one: all begins anew.
 void Model::learn(Word& word, bool writes) {
   (writes ? word.writers : word.readers) |= static_cast<uint8_t>(1u << running_);
   const auto users = static_cast<unsigned>(word.readers | word.writers);
@@ -408,7 +408,7 @@ extern "C" int sched_yield() noexcept {
   }
   return 0;
 }
-// Every run is the same.
+// Not where this runs: every repetition must be the same.
 extern "C" int sched_getcpu() noexcept { return 0; }
 
 namespace dvs::dvk {

@@ -5,6 +5,7 @@
 // What keeps that small:
 //   * Only accesses to words that several threads use and one changes are choices; the others
 //     commute. Which words these are is found out: whenever a run shows a new one, all begins anew.
+//     Of a message, the first word and the last stand for all.
 //   * A state that was met before is not pursued again. A thread is what it has read (the code is
 //     deterministic), so a state is the shared words and a hash of each thread's reads. Between two
 //     calls a thread has only the results so far.

@@ -373,9 +373,12 @@ TEST_P(RendezvousModelTest, EveryInterleavingEndsWell) {
               static_cast<unsigned long long>(report.states),
               report.complete ? "all interleavings" : "as far as the bound allows", took.count());
   EXPECT_EQ(report.failure, "");
-  // More may be possible with more preemptions.
   if (wanted == nullptr) {
     EXPECT_EQ(report.outcomes, scenario.outcomes);
+  }
+  // With more preemptions more may be possible: for a reader to judge.
+  for (const std::string& outcome : report.outcomes) {
+    if (scenario.outcomes.count(outcome) == 0) std::printf("also: %s\n", outcome.c_str());
   }
 }
 
