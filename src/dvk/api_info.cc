@@ -194,7 +194,7 @@ int dvk_getnodeinfo(int node, node_usr_t* info) {
   info->n_rtimestamp = to_timespec(entry.received_at_ns.load());
   info->n_pxsent = entry.sent.load();
   info->n_pxrcvd = entry.received.load();
-  copy_name(info->n_name, entry.name);
+  entry.name.load(info->n_name);
   return OK;
 }
 

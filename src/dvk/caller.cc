@@ -81,15 +81,15 @@ Caller::Woken Caller::sleep_on(Atomic<uint32_t>& event, uint32_t prepared, Deadl
 
 Near Caller::near() {
   const auto here = static_cast<uint32_t>(sched_getcpu());
-  if (me_.cpu.load(std::memory_order_relaxed) != here) {
-    me_.cpu.store(here, std::memory_order_relaxed);
+  if (me_.cpu.load(kUnordered) != here) {
+    me_.cpu.store(here, kUnordered);
   }
   if (partner_ >= region_.slots()) return Near::kAsleep;
   const Descriptor& partner = region_.at(partner_);
   if (is_elsewhere(load_kind(partner))) return Near::kHere;  // dvsd is, or the network
-  const bool sleeps = (partner.event.load(std::memory_order_relaxed) & 1) != 0;
+  const bool sleeps = (partner.event.load(kUnordered) & 1) != 0;
   if (sleeps || !runs_here(load_kind(partner))) return Near::kAsleep;
-  return partner.cpu.load(std::memory_order_relaxed) == here ? Near::kHere : Near::kElsewhere;
+  return partner.cpu.load(kUnordered) == here ? Near::kHere : Near::kElsewhere;
 }
 
 Caller::Woken Caller::park_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
@@ -123,8 +123,9 @@ int Caller::check_peer(int endpoint, uint32_t& slot) const {
   slot = region_.slot_of(endpoint);
   if (slot >= region_.slots()) return EDVSENDPOINT;
   if (slot == slot_) return EDVSBADDEST;
+  const bool found = region_.names(endpoint, slot);
   if (is_gone(load_kind(region_.at(slot)))) return EDVSDSTDIED;
-  return region_.names(endpoint, slot) ? OK : EDVSENDPOINT;
+  return found ? OK : EDVSENDPOINT;
 }
 
 int Caller::check_destination(int endpoint, uint32_t& slot) const {
@@ -172,10 +173,10 @@ int Caller::ask(int dst, uint32_t peer, message& m, Deadline deadline, OpKind& a
   m.m_source = me_.endpoint.load();
   partner_ = peer;
   const uint64_t number = load_tx(me_).number + 1;
-  open_rx(RxMode::kAnswer, peer);
+  if (!open_rx(RxMode::kAnswer, peer)) return EDVSSHUTDOWN;
   prepare(OpKind::kSendRec, dst, m);
   if (try_push(region_, slot_, peer, OpKind::kSendRec, m, number)) {
-    me_.local_sent.fetch_add(1, std::memory_order_relaxed);
+    me_.local_sent.fetch_add(1, kUnordered);
   } else {
     post(number, peer);
   }
@@ -187,7 +188,7 @@ int Caller::transact(OpKind kind, int dst, uint32_t peer, const message& m, Dead
   const uint64_t number = load_tx(me_).number + 1;
   prepare(kind, dst, m);
   if (kind == OpKind::kSend && try_push(region_, slot_, peer, kind, m, number)) {
-    me_.local_sent.fetch_add(1, std::memory_order_relaxed);
+    me_.local_sent.fetch_add(1, kUnordered);
     return OK;
   }
   if (deadline.passed()) return over(deadline);
@@ -208,12 +209,12 @@ void Caller::post(uint64_t number, uint32_t peer) {
   me_.tx.store(TxWord{TxPhase::kPosted, 0, number}.pack());
   const Kind kind = load_kind(region_.at(peer));
   if (is_elsewhere(kind)) {
-    me_.remote_sent.fetch_add(1, std::memory_order_relaxed);
+    me_.remote_sent.fetch_add(1, kUnordered);
     region_.ring(slot_);
   } else if (is_gone(kind)) {
     finish(region_, slot_, number, EDVSDSTDIED);
   } else {
-    me_.local_sent.fetch_add(1, std::memory_order_relaxed);
+    me_.local_sent.fetch_add(1, kUnordered);
     announce(region_, slot_, peer);
   }
 }
@@ -246,20 +247,21 @@ int Caller::await_answer(uint64_t number, uint32_t peer, message& m, Deadline de
                          OpKind& kind) {
   for (;;) {
     const uint32_t prepared = event_prepare(me_.event);
-    const RxPhase phase = load_rx(me_).phase;
+    const RxWord rx = load_rx(me_);
     int rc = OK;
-    if (phase == RxPhase::kFull) {
-      kind = take_rx(m);
+    if (rx.phase == RxPhase::kFull) {
+      if (!take_rx(rx, m, kind)) return EDVSSHUTDOWN;
       await_copies();
-      me_.tx.store(TxWord{TxPhase::kIdle, 0, number}.pack());
+      for (TxWord tx = load_tx(me_); tx.number == number; tx = load_tx(me_)) {
+        if (swap_tx(me_, tx, TxWord{TxPhase::kIdle, 0, number})) break;
+      }
       return OK;
     }
     if (is_done(number, rc) && close_rx()) return await_copies(), settle(number, rc);
     if (!still_bound()) return await_copiers(), EDVSSHUTDOWN;
-    if (sleep_on(me_.event, prepared, deadline) == Woken::kOver && close_rx()) {
-      await_copies();
-      return cancel(number, peer);
-    }
+    if (sleep_on(me_.event, prepared, deadline) != Woken::kOver) continue;
+    if (close_rx()) return await_copies(), cancel(number, peer);
+    sched_yield();  // an answer is being written
   }
 }
 
@@ -319,8 +321,8 @@ int Caller::answer(uint32_t peer, OpKind kind, const message& m, Deadline deadli
   for (;;) {
     const uint32_t prepared = event_prepare(client.event);
     if (try_push(region_, slot_, peer, kind, m, 0)) {
-      me_.local_sent.fetch_add(1, std::memory_order_relaxed);
-      me_.partner.store(peer + 1, std::memory_order_relaxed);
+      me_.local_sent.fetch_add(1, kUnordered);
+      me_.partner.store(peer + 1, kUnordered);
       return OK;
     }
     if (!awaits_me(client)) return EDVSPROCSTS;
@@ -349,7 +351,7 @@ int Caller::notify(int source_number, int dst, long value, Deadline deadline) {
     if (!taken) region_.notifies(peer).set(slot_);
     untouch();
     if (!taken) event_signal(region_.at(peer).event);
-    me_.local_sent.fetch_add(1, std::memory_order_relaxed);
+    me_.local_sent.fetch_add(1, kUnordered);
     return OK;
   }
   return transact(OpKind::kNotify, dst, peer, m, deadline);
@@ -357,14 +359,17 @@ int Caller::notify(int source_number, int dst, long value, Deadline deadline) {
 
 // ---- receiving --------------------------------------------------------------------------------
 
-void Caller::open_rx(RxMode mode, uint32_t filter) {
-  RxWord rx = load_rx(me_);
+// Of this endpoint only: whoever unbinds it changes the word, too (end_operations()).
+bool Caller::open_rx(RxMode mode, uint32_t filter) {
+  const RxWord closed = load_rx(me_);
+  if (!still_bound()) return false;
+  RxWord rx = closed;
   rx.phase = RxPhase::kWaiting;
   rx.mode = mode;
   rx.filter = static_cast<uint16_t>(filter);
   rx.filler = 0;
   ++rx.tag;
-  me_.rx.store(rx.pack());
+  return swap_rx(me_, closed, rx);
 }
 
 bool Caller::close_rx() {
@@ -373,14 +378,13 @@ bool Caller::close_rx() {
   return rx.phase == RxPhase::kWaiting && swap_rx(me_, rx, rx.with(RxPhase::kIdle));
 }
 
-// Takes the pushed message. A filler that is still writing needs nanoseconds; if it died, dvsd
-// turns the phase back to waiting and this is not reached with kFull.
-OpKind Caller::take_rx(message& m) {
-  m = me_.rx_message.load();
-  const auto kind = static_cast<OpKind>(me_.rx_kind.load(std::memory_order_relaxed));
-  const RxWord rx = load_rx(me_);
-  swap_rx(me_, rx, rx.with(RxPhase::kIdle));
-  return kind;
+// Takes the pushed message. False: the endpoint was unbound meanwhile, what is in `m` is nothing.
+bool Caller::take_rx(const RxWord& full, message& m, OpKind& kind) {
+  const message pushed = me_.rx_message.load();
+  kind = static_cast<OpKind>(me_.rx_kind.load(kPublished));
+  if (!swap_rx(me_, full, full.with(RxPhase::kIdle))) return false;
+  m = pushed;
+  return true;
 }
 
 int Caller::receive(int src, message& m, Deadline deadline, RxMode mode) {
@@ -388,22 +392,22 @@ int Caller::receive(int src, message& m, Deadline deadline, RxMode mode) {
   if (src != ANY) {
     if (int rc = check_peer(src, filter); rc != OK) return rc == EDVSDSTDIED ? EDVSSRCDIED : rc;
   }
-  partner_ = filter == kAnySlot ? me_.partner.load(std::memory_order_relaxed) - 1 : filter;
+  partner_ = filter == kAnySlot ? me_.partner.load(kUnordered) - 1 : filter;
   for (;;) {
     if (look(mode, filter, m)) return OK;
     if (filter == kAnySlot && (me_.flags.fetch_and(~kWokenUp) & kWokenUp) != 0) return EDVSWOKENUP;
     if (filter != kAnySlot && is_gone(load_kind(region_.at(filter)))) return EDVSSRCDIED;
     const uint32_t prepared = event_prepare(me_.event);
-    open_rx(mode, filter);
+    if (!open_rx(mode, filter)) return EDVSSHUTDOWN;  // who unbinds it later signals it
     // Who posted before rx was open does not know that we wait: look once more before sleeping.
     Woken woken = deadline.passed() ? Woken::kOver : Woken::kLookAgain;
     if (woken != Woken::kOver && !something_for(mode, filter)) {
       woken = rest_on(me_.event, prepared, deadline);
     }
     if (!still_bound()) return await_copiers(), EDVSSHUTDOWN;
-    const bool taken = !close_rx_or_take(m);
+    const int taken = close_rx_or_take(m);
     await_copies();
-    if (taken) return OK;
+    if (taken != EDVSNOMSG) return taken;
     if (woken == Woken::kOver) {
       if (look(mode, filter, m)) return OK;
       return over(deadline);
@@ -411,17 +415,16 @@ int Caller::receive(int src, message& m, Deadline deadline, RxMode mode) {
   }
 }
 
-// False: a message had been pushed; it is in `m`. A filler that is still writing needs nanoseconds,
-// unless it lost its processor; if it dies, dvsd reopens the wait.
-bool Caller::close_rx_or_take(message& m) {
+// OK: a message had been pushed; it is in `m`. EDVSNOMSG: none had. A filler that is still writing
+// needs nanoseconds, unless it lost its processor; if it dies, dvsd reopens the wait.
+int Caller::close_rx_or_take(message& m) {
+  OpKind kind = OpKind::kNone;
   while (!close_rx()) {
-    if (load_rx(me_).phase == RxPhase::kFull) {
-      take_rx(m);
-      return false;
-    }
+    const RxWord rx = load_rx(me_);
+    if (rx.phase == RxPhase::kFull) return take_rx(rx, m, kind) ? OK : EDVSSHUTDOWN;
     sched_yield();
   }
-  return true;
+  return EDVSNOMSG;
 }
 
 // Whether there is a reason not to sleep: something look() would find, or a stale bit to clear, or

@@ -66,11 +66,11 @@ class Caller {
   int settle(uint64_t number, int rc);
   bool is_done(uint64_t number, int& rc) const;
 
-  void open_rx(RxMode mode, uint32_t filter);
-  bool close_rx();  // false: a message is coming or has come
-  bool close_rx_or_take(message& m);
+  bool open_rx(RxMode mode, uint32_t filter);  // false: it is unbound
+  bool close_rx();                             // false: a message is coming or has come
+  int close_rx_or_take(message& m);
   bool something_for(RxMode mode, uint32_t filter) const;
-  OpKind take_rx(message& m);  // REQUIRES: full or being filled
+  bool take_rx(const RxWord& full, message& m, OpKind& kind);
   bool look(RxMode mode, uint32_t filter, message& m);
   bool look_at_notifications(uint32_t filter, message& m);
   message notification_from(uint32_t source) const;

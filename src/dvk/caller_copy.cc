@@ -147,7 +147,7 @@ int Caller::vcopy(int src, const void* from, int dst, void* to, size_t bytes, De
       untouch();
       // Not for this process to do (it has another user; criu is just ending with it): for dvsd.
       if (rc == EDVSPRIVILEGES) return vcopy_elsewhere(source, target, bytes, deadline);
-      if (rc == OK) me_.local_copied.fetch_add(1, std::memory_order_relaxed);
+      if (rc == OK) me_.local_copied.fetch_add(1, kUnordered);
       return rc;
     }
     if (!still_bound()) return EDVSSHUTDOWN;
@@ -176,7 +176,7 @@ int Caller::vcopy_elsewhere(const Party& source, const Party& target, size_t byt
   const uint64_t number = load_tx(me_).number + 1;
   const Party& peer = target.slot == slot_ ? source : target;
   prepare(OpKind::kVcopy, peer.endpoint, message{});
-  me_.remote_copied.fetch_add(1, std::memory_order_relaxed);
+  me_.remote_copied.fetch_add(1, kUnordered);
   me_.tx.store(TxWord{TxPhase::kPosted, 0, number}.pack());
   region_.ring(slot_);
   return await_done(number, peer.slot, deadline);

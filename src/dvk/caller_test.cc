@@ -1,6 +1,7 @@
 #include "dvk/caller.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -203,6 +204,58 @@ TEST_F(CallerTest, ReceiveFromOneSourceLeavesTheOthersQueued) {
   EXPECT_EQ(m.m_type, 30);
   other.join();
   wanted.join();
+}
+
+TEST_F(CallerTest, ReceiveFromOneSourceLeavesTheOthersNotificationsPending) {
+  bind_local(1);
+  bind_local(2);
+  bind_local(3);
+  auto notify = [&](int from) {
+    return as(from, [&](Caller& c) { return c.notify(SELF, 2, from, Deadline::after_ms(1000)); });
+  };
+  EXPECT_EQ(notify(3), OK);
+  message m{};
+  EXPECT_EQ(receive(2, 1, m, Deadline::at_ns(0)), EDVSAGAIN);
+  EXPECT_EQ(notify(1), OK);
+  EXPECT_EQ(receive(2, 1, m), OK);
+  EXPECT_EQ(m.m_type, NOTIFY_FROM(1));
+  EXPECT_EQ(receive(2, ANY, m), OK);
+  EXPECT_EQ(m.m_type, NOTIFY_FROM(3));
+}
+
+// Wherever in its sendrec the client is when a signal comes, the call goes on and nothing is lost.
+TEST_F(CallerTest, SignalsEndNoCallAndLoseNothing) {
+  constexpr int kRequests = 5000;
+  struct sigaction action {};
+  action.sa_handler = [](int) {};  // no SA_RESTART
+  struct sigaction before {};
+  ::sigaction(SIGUSR1, &action, &before);
+  bind_local(1);
+  bind_local(2);
+  std::atomic<bool> over = false;
+  std::thread client([&] {
+    for (int i = 0; i < kRequests; ++i) {
+      message m{};
+      m.m_type = i;
+      EXPECT_EQ(sendrec(2, 1, m), OK);
+      EXPECT_EQ(m.m_type, i + 1);
+      if (HasFailure()) break;
+    }
+    over = true;
+  });
+  std::thread disturber([&, target = client.native_handle()] {
+    while (!over) ::pthread_kill(target, SIGUSR1);
+  });
+  for (int i = 0; i < kRequests && !over; ++i) {
+    message m{};
+    EXPECT_EQ(receive(1, ANY, m), OK);
+    EXPECT_EQ(m.m_type, i);
+    m.m_type += 1;
+    EXPECT_EQ(reply(1, 2, m), OK);
+  }
+  disturber.join();
+  client.join();
+  ::sigaction(SIGUSR1, &before, nullptr);
 }
 
 TEST_F(CallerTest, PeersOfAProcessThatGoesAreTold) {

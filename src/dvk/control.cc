@@ -1,7 +1,5 @@
 #include "dvk/control.h"
 
-#include <cstring>
-
 namespace dvs::dvk {
 namespace {
 
@@ -25,8 +23,7 @@ void fill(ControlSlot& slot, const ControlRequest& request) {
   slot.endpoint.store(request.endpoint);
   slot.node.store(request.node);
   slot.ticket.fetch_add(1);
-  std::memset(slot.name, 0, sizeof slot.name);
-  if (request.name != nullptr) std::strncpy(slot.name, request.name, sizeof slot.name - 1);
+  slot.name.store(request.name != nullptr ? request.name : "");
 }
 
 }  // namespace

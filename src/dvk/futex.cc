@@ -1,5 +1,5 @@
-// Time and sleep: the two things of libdvk that a test replaces when it runs processes in virtual
-// time (proxy/explore/); hence a file of their own.
+// Time, and waiting for it: what a test replaces when it runs processes in virtual time
+// (proxy/explore/); hence a file of their own.
 #include "dvk/futex.h"
 
 #include <sched.h>
@@ -29,7 +29,7 @@ class Patience {
     const int looks = probe ? std::max(looks_, probe_) : looks_;
     for (int i = 0; i < looks; ++i) {
       pause();
-      if ((event.load(std::memory_order_acquire) & ~1u) == prepared) continue;
+      if ((event.load(kPublished) & ~1u) == prepared) continue;
       looks_ = most_;
       return true;
     }
@@ -57,7 +57,7 @@ __attribute__((tls_model("initial-exec"))) thread_local Patience yielding(kYield
 }  // namespace
 
 bool event_await(Atomic<uint32_t>& event, uint32_t prepared, Near near) {
-  if ((event.load(std::memory_order_acquire) & ~1u) != prepared) return true;
+  if ((event.load(kPublished) & ~1u) != prepared) return true;
   switch (near) {
     case Near::kElsewhere:
       return spinning.await(event, prepared, [] { __builtin_ia32_pause(); });
@@ -67,11 +67,6 @@ bool event_await(Atomic<uint32_t>& event, uint32_t prepared, Near near) {
       break;
   }
   return false;
-}
-
-bool event_sleep(std::atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
-  if (!event_mark(event, prepared)) return true;
-  return futex_wait(event, prepared | 1, deadline) != ETIMEDOUT;
 }
 
 }  // namespace dvs::dvk

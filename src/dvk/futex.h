@@ -40,6 +40,7 @@ class Deadline {
 // Sleeps while *word == expected, until woken or the deadline. Returns 0, or EAGAIN, EINTR,
 // ETIMEDOUT as futex(2) does; the caller looks at the state again in any case. (A restore by
 // criu ends a timed wait with EINTR.)
+#ifndef DVK_EXPLORE
 inline int futex_wait(Atomic<uint32_t>& word, uint32_t expected, Deadline deadline) {
   timespec when{deadline.when_ns() / 1'000'000'000, deadline.when_ns() % 1'000'000'000};
   long rc = syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAIT_BITSET, expected,
@@ -50,25 +51,32 @@ inline int futex_wait(Atomic<uint32_t>& word, uint32_t expected, Deadline deadli
 inline void futex_wake_all(Atomic<uint32_t>& word) {
   syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
+#else
+int futex_wait(Atomic<uint32_t>& word, uint32_t expected, Deadline deadline);
+void futex_wake_all(Atomic<uint32_t>& word);
+#endif
 
 // An event count: a word whose low bit says that somebody sleeps and whose rest counts changes.
 // Waker: change the state, then event_signal(). Sleeper: event_prepare(), look at the state, then
 // event_sleep() with what prepare returned.
 inline void event_signal(Atomic<uint32_t>& event) {
-  if ((event.fetch_add(2, std::memory_order_seq_cst) & 1) == 0) return;
-  event.fetch_and(~1u, std::memory_order_seq_cst);
+  if ((event.fetch_add(2) & 1) == 0) return;
+  event.fetch_and(~1u);
   futex_wake_all(event);
 }
 
-inline uint32_t event_prepare(Atomic<uint32_t>& event) {
-  return event.load(std::memory_order_seq_cst) & ~1u;
-}
+inline uint32_t event_prepare(Atomic<uint32_t>& event) { return event.load() & ~1u; }
 
 // Says that somebody is about to sleep on it. False: there was a change since prepare.
 inline bool event_mark(Atomic<uint32_t>& event, uint32_t prepared) {
   uint32_t expected = prepared;
-  return event.compare_exchange_strong(expected, prepared | 1, std::memory_order_seq_cst) ||
-         expected == (prepared | 1);
+  return event.compare_exchange_strong(expected, prepared | 1) || expected == (prepared | 1);
+}
+
+// Sleeps until a change since prepare. True: something may have changed; false: the deadline
+// passed.
+inline bool event_sleep(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
+  return !event_mark(event, prepared) || futex_wait(event, prepared | 1, deadline) != ETIMEDOUT;
 }
 
 // Where the one who is expected to cause the change runs.
@@ -81,9 +89,5 @@ enum class Near {
 // Waits for a change since prepare without sleeping, as long as that has been worth it lately and
 // for some microseconds at most. False: there was none.
 bool event_await(Atomic<uint32_t>& event, uint32_t prepared, Near near);
-
-// Sleeps until a change since prepare. True: something may have changed; false: the deadline
-// passed.
-bool event_sleep(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline);
 
 }  // namespace dvs::dvk

@@ -39,20 +39,43 @@
 // answer into it. What they did, dvsd reads back from the mirror and sends home
 // (src/proxy/remote_ops.h).
 //
-// Memory order. Accesses are sequentially consistent unless they say otherwise. These pairs need
-// it: each side stores its word and then loads the other's, and one of the two must see the other.
-//   rx = kWaiting, then sender set         receive()       tx = kPosted and its bit, then rx
-//                                                          post(), announce()
-//   tx = kPosted, then the peer's kind     post()          kind, then everybody's tx
-//                                                          unbind(), RemoteOps::on_place_changed()
-//   inside, then flags                     enter()         kMigrating, then inside    settle()
-//   touching, then the peer's flags        touch()         kMigrating, then touching  settle()
-//   touched, then rx                       claim_memory()  rx, then touched await_copies() word,
-//   then summary                     SlotSet::set    summary, then word         SlotSet::find
-//   event's sleep bit, then futex(2)       event_sleep()   state, then event event_signal()
-// Messages are stored relaxed and loaded acquire: the swap of rx (kFull) or tx (kPosted) that
-// follows publishes them, and the swap after a load tells whether what was read counts. Hints (cpu,
-// partner), counters and the permission record are relaxed: nothing is decided by their order.
+// Memory order (the names are atomic.h's). Each word below is in one of these lists; `make lint`
+// looks whether any is missing.
+//
+// Both sides store a word and then load the other's, and one of the two must see the other. That
+// takes sequential consistency, of all four accesses:
+//   receive: rx = kWaiting, senders, notifies      post(), announce(), notify(): the bit, then rx
+//   post(): tx = kPosted, kind of the peer         unbind(), bind(), RemoteOps::on_place_changed():
+//                                                  kind, everybody's tx
+//   enter(): inside, flags                         close_gate(), settle(): flags, inside
+//   touch(): touching, flags of the peer           close_gate(), settle(): flags, touching
+//   claim_memory(): touched, rx                    await_copies(): rx, touched, touching
+//   SlotSet::set(): its word, its summary          SlotSet::find(): its summary, its word
+//   event_sleep(): event with its mark, the state  event_signal(): the state, event
+//   ring(): the outbound set, doorbell             dvsd: doorbell, the outbound set
+//   dvk_wakeup(): flags, event                     receive: event, flags
+//   control_call(): phase = kPosted, doorbell      dvsd: doorbell, phase
+//   wait4bind: bind_event, kind                    bind(), unbind(): kind, bind_event
+//
+// Written before, and read after, a word that publishes it:
+//   rx = kFull (swapped by the filler)             rx_kind, rx_message
+//   tx = kPosted                                   tx_kind, tx_peer, tx_message, copy_source,
+//                                                  copy_target, copy_source_addr,
+//                                                  copy_target_addr, copy_bytes
+//   the bit in the receiver's notify set           notify_value
+//   kind                                           endpoint, node, epoch, incarnation, pid, tid
+//   phase = kPosted                                op, command, pid, endpoint, node, ticket, name
+//   phase = kDone                                  result
+//   state                                          name of a node
+// Of messages only the swap that follows a load tells whether what was read counts.
+//
+// Used by who swapped another word: busy, by its thread's calls; next_sender, by who is inside;
+// phase and tid of a control slot.
+//
+// Alone: nothing else is concluded from when one is seen. cpu, partner; name; priv_trap_mask,
+// denied_calls, denied_to, denied_from, priv_level, priv_warn; warn_endpoint, warn_type;
+// local_sent, remote_sent, local_copied, remote_copied, sent, received, sent_at_ns,
+// received_at_ns; reserved0.
 #pragma once
 
 #include <cstddef>
@@ -171,11 +194,11 @@ struct SharedMessage {
   void store(const message& m) {
     uint64_t raw[8];
     __builtin_memcpy(raw, &m, sizeof raw);
-    for (int i = 0; i < 8; ++i) words[i].store(raw[i], std::memory_order_relaxed);
+    for (int i = 0; i < 8; ++i) words[i].store(raw[i], kContents);
   }
   message load() const {
     uint64_t raw[8];
-    for (int i = 0; i < 8; ++i) raw[i] = words[i].load(std::memory_order_acquire);
+    for (int i = 0; i < 8; ++i) raw[i] = words[i].load(kPublished);
     message m;
     __builtin_memcpy(&m, raw, sizeof m);
     return m;
@@ -193,11 +216,11 @@ struct SharedName {
     for (int i = 0; i < 15 && name[i] != 0; ++i) raw[i] = name[i];
     uint64_t packed[2];
     __builtin_memcpy(packed, raw, sizeof packed);
-    for (int i = 0; i < 2; ++i) words[i].store(packed[i], std::memory_order_relaxed);
+    for (int i = 0; i < 2; ++i) words[i].store(packed[i], kUnordered);
   }
   void load(char (&name)[16]) const {
     uint64_t packed[2];
-    for (int i = 0; i < 2; ++i) packed[i] = words[i].load(std::memory_order_relaxed);
+    for (int i = 0; i < 2; ++i) packed[i] = words[i].load(kUnordered);
     __builtin_memcpy(name, packed, sizeof packed);
     name[15] = 0;
   }
@@ -290,7 +313,7 @@ struct alignas(64) ControlSlot {
   Atomic<int32_t> node;
   Atomic<int32_t> result;
   Atomic<uint32_t> ticket;  // counts uses; dvsd's answer to an old use is not believed
-  char name[16];
+  SharedName name;
 };
 
 constexpr uint32_t kNodeUnknown = 0;
@@ -298,7 +321,7 @@ constexpr uint32_t kNodeDown = 1;  // in the DC
 constexpr uint32_t kNodeUp = 2;
 struct NodeEntry {
   Atomic<uint32_t> state;
-  char name[16];
+  SharedName name;
   Atomic<uint64_t> sent, received;             // frames, for dvk_getnodeinfo
   Atomic<int64_t> sent_at_ns, received_at_ns;  // CLOCK_REALTIME
 };

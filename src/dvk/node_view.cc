@@ -6,7 +6,6 @@ namespace dvs::dvk {
 
 void clear_set(const Region& region, SlotSet set) {
   set.repair();  // a search that was killed may have left a member that none finds
-  set.repair();  // a search that died may have left a member that none finds
   for (uint32_t member = set.find(0); member < region.slots(); member = set.find(0)) {
     set.clear(member);
   }
@@ -134,7 +133,15 @@ void bury(const Region& region, uint32_t slot) {
     if (region.notifies(peer).test(slot)) region.notifies(peer).repair();
   }
   release_peers(region, slot);
+  wake_everybody(region);
   region.ring_doorbell();
+}
+
+void wake_everybody(const Region& region) {
+  for (uint32_t slot = 0; slot < region.slots(); ++slot) {
+    Atomic<uint32_t>& event = region.at(slot).event;
+    if (event.load() != 0) futex_wake_all(event);  // 0: nobody ever used it
+  }
 }
 
 namespace {

@@ -41,6 +41,11 @@ void drop_standby(const Region& region, uint32_t slot);
 // survivor waits for it. The slot stays bound; unbind() follows once the directory knows.
 void bury(const Region& region, uint32_t slot);
 
+// Everybody who sleeps looks once. Who was killed may have been about to wake somebody, and have
+// taken the mark that says so already: nobody's signal would do it then. Part of bury(); for dvsd
+// when it was restarted.
+void wake_everybody(const Region& region);
+
 // The process in a slot has ended and has somebody to tell (dc_warn2proc, priv_warn): for everybody
 // else it is gone at once. Then post_warning() for one after the other, each when has_warned() says
 // that the last one is over; dvsd is told by the doorbell. unbind() at the end.

@@ -25,13 +25,13 @@ void to_record(const Permissions& permissions, uint32_t slot, priv_usr_t& record
 Permissions from_record(const priv_usr_t& record);
 
 inline bool may_call(const Descriptor& d, int call) {
-  return (d.denied_calls.load(std::memory_order_relaxed) >> call & 1) == 0;
+  return (d.denied_calls.load(kUnordered) >> call & 1) == 0;
 }
 inline bool may_send(const Descriptor& d, uint32_t slot) {
-  return slot >= NR_SYS_PROCS || (d.denied_to.load(std::memory_order_relaxed) >> slot & 1) == 0;
+  return slot >= NR_SYS_PROCS || (d.denied_to.load(kUnordered) >> slot & 1) == 0;
 }
 inline bool may_receive(const Descriptor& d, uint32_t slot) {
-  return slot >= NR_SYS_PROCS || (d.denied_from.load(std::memory_order_relaxed) >> slot & 1) == 0;
+  return slot >= NR_SYS_PROCS || (d.denied_from.load(kUnordered) >> slot & 1) == 0;
 }
 
 }  // namespace dvs::dvk

@@ -14,8 +14,6 @@
 namespace dvs::dvk {
 namespace {
 
-constexpr auto kSeqCst = std::memory_order_seq_cst;
-
 size_t align64(size_t size) { return (size + 63) & ~size_t{63}; }
 
 size_t descriptors_offset() { return align64(sizeof(RegionHeader)); }
@@ -35,15 +33,13 @@ constexpr uint64_t bit(uint32_t index) { return uint64_t{1} << (index % 64); }
 }  // namespace
 
 void SlotSet::set(uint32_t slot) {
-  words_[slot / 64].fetch_or(bit(slot), kSeqCst);
-  summary_[slot / 64 / 64].fetch_or(bit(slot / 64), kSeqCst);
+  words_[slot / 64].fetch_or(bit(slot));
+  summary_[slot / 64 / 64].fetch_or(bit(slot / 64));
 }
 
-void SlotSet::clear(uint32_t slot) { words_[slot / 64].fetch_and(~bit(slot), kSeqCst); }
+void SlotSet::clear(uint32_t slot) { words_[slot / 64].fetch_and(~bit(slot)); }
 
-bool SlotSet::test(uint32_t slot) const {
-  return (words_[slot / 64].load(kSeqCst) & bit(slot)) != 0;
-}
+bool SlotSet::test(uint32_t slot) const { return (words_[slot / 64].load() & bit(slot)) != 0; }
 
 uint32_t SlotSet::find(uint32_t from) const {
   if (from >= slots_) from = 0;
@@ -56,18 +52,18 @@ uint32_t SlotSet::find(uint32_t from) const {
 uint32_t SlotSet::find_in(uint32_t begin, uint32_t end) const {
   const uint32_t last_word = (end - 1) / 64;
   for (uint32_t word = begin / 64; word <= last_word; ++word) {
-    const uint64_t hints = summary_[word / 64].load(kSeqCst) >> (word % 64);
+    const uint64_t hints = summary_[word / 64].load() >> (word % 64);
     if (hints == 0) {
       word |= 63;  // nothing in the rest of this summary word
       continue;
     }
     word += static_cast<uint32_t>(__builtin_ctzll(hints));
     if (word > last_word) break;
-    const uint64_t all = words_[word].load(kSeqCst);
+    const uint64_t all = words_[word].load();
     if (all == 0) {
       // Drop the stale hint; a setter that came in between sets its summary bit after its word.
-      summary_[word / 64].fetch_and(~bit(word), kSeqCst);
-      if (words_[word].load(kSeqCst) != 0) summary_[word / 64].fetch_or(bit(word), kSeqCst);
+      summary_[word / 64].fetch_and(~bit(word));
+      if (words_[word].load() != 0) summary_[word / 64].fetch_or(bit(word));
       continue;
     }
     uint64_t members = all;
@@ -81,7 +77,7 @@ uint32_t SlotSet::find_in(uint32_t begin, uint32_t end) const {
 
 void SlotSet::repair() {
   for (uint32_t word = 0; word < word_count(slots_); ++word) {
-    if (words_[word].load(kSeqCst) != 0) summary_[word / 64].fetch_or(bit(word), kSeqCst);
+    if (words_[word].load() != 0) summary_[word / 64].fetch_or(bit(word));
   }
 }
 
@@ -169,7 +165,7 @@ namespace {
 // that is left to do is the header, its magic last.
 void format(RegionHeader& header, const RegionSpec& spec) {
   fill_header(header, spec);
-  std::atomic_thread_fence(kSeqCst);
+  std::atomic_thread_fence(kOrdered);
   header.magic = kRegionMagic;
 }
 

@@ -37,7 +37,7 @@ namespace {
 bool fill(const Region& region, uint32_t target, const RxWord& filling, OpKind kind,
           const message& m) {
   Descriptor& receiver = region.at(target);
-  receiver.rx_kind.store(static_cast<uint32_t>(kind), std::memory_order_relaxed);
+  receiver.rx_kind.store(static_cast<uint32_t>(kind), kContents);
   receiver.rx_message.store(m);
   if (!swap_rx(receiver, filling, filling.with(RxPhase::kFull))) return false;
   tell_owner(region, target);
@@ -181,9 +181,14 @@ void release_peers(const Region& region, uint32_t slot) {
     }
     if (rx.filler == slot && rx.phase == RxPhase::kFull) tell_owner(region, peer);
     if (region.notifies(peer).test(slot)) tell_owner(region, peer);
-    const TxWord tx = load_tx(d);  // first: what finish() ends is then at most an older one
+    TxWord tx = load_tx(d);  // first: what finish() ends is then at most an older one
     if (region.slot_of(d.tx_peer.load()) != slot) continue;
-    if (tx.phase == TxPhase::kPosted) finish(region, peer, tx.number, EDVSDSTDIED);
+    if (tx.phase == TxPhase::kPosted) {
+      // One that lives, and was unbound, may just be taking it.
+      const TxWord posted = tx;
+      tx = TxWord{TxPhase::kDone, EDVSDSTDIED, tx.number};
+      if (!swap_tx(d, posted, tx)) tx = load_tx(d);
+    }
     // An answer that is there counts, also in a mirror, whose owner has not heard of it yet.
     const bool answered = rx.filler == slot && rx.phase == RxPhase::kFull;
     if (tx.phase == TxPhase::kTaken && !answered) finish(region, peer, tx.number, EDVSSRCDIED);

@@ -2,7 +2,6 @@
 
 #include <sys/uio.h>
 
-#include <cstring>
 #include <sstream>
 
 #include "base/clock.h"
@@ -153,6 +152,7 @@ void DcPart::start() {
   update_nodes();
   for (const auto& [slot, entry] : context_.cluster.endpoints(record_.name)) place(slot);
   ops_->drive_all();
+  dvk::wake_everybody(region_);  // the last dvsd may have died before it did
   watch_doorbell();
   context_.engine.warm_up(site("warm-up"));
 }
@@ -218,8 +218,7 @@ void DcPart::update_nodes() {
     const auto member = context_.cluster.members().find(name);
     if (member == context_.cluster.members().end() || member->second >= dvk::kRegionNodes) continue;
     auto& entry = entries[member->second];
-    std::memset(entry.name, 0, sizeof entry.name);
-    std::strncpy(entry.name, name.c_str(), sizeof entry.name - 1);
+    entry.name.store(name.c_str());
     entry.state.store(context_.cluster.node(name) != nullptr ? dvk::kNodeUp : dvk::kNodeDown);
   }
   if (ops_ != nullptr) ops_->on_nodes_changed();

@@ -1,6 +1,5 @@
 // What processes of the DC ask of dvsd through the region's control slots. Every field is input.
 #include <algorithm>
-#include <cstring>
 
 #include "node/dc_part.h"
 
@@ -23,8 +22,8 @@ void DcPart::serve_requests() {
     auto [known, fresh] = in_service_.try_emplace(index, ticket);
     if (!fresh && known->second == ticket) continue;
     known->second = ticket;
-    char name[sizeof slot.name + 1] = {};
-    std::memcpy(name, slot.name, sizeof slot.name);
+    char name[sizeof slot.name];
+    slot.name.load(name);
     const Asked asked{slot.command.load(), slot.pid.load(), slot.endpoint.load(), slot.node.load(),
                       name};
     const Answer answer = [self = shared_from_this(), index, ticket](int rc) {

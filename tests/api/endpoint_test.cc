@@ -1,5 +1,6 @@
 // dvk::Endpoint: binding, and messages as they are. Time-outs.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <dvk/dvk.hpp>
 #include <latch>
@@ -74,6 +75,26 @@ TEST(Endpoint, ThreadsHaveTheirOwn) {
   server.join();
   client.join();
   EXPECT_FALSE(OneNode::instance().is_bound(21));
+}
+
+// Who may do what is for permission records to say, not for the system's users.
+TEST(Endpoint, NeedsNoPrivileges) {
+  OneNode& node = OneNode::instance();
+  auto self = dvk::Endpoint::create(21);
+  ASSERT_TRUE(self) << self.error_name();
+  auto ask = [] {
+    constexpr uid_t kNobody = 65534;
+    if (::geteuid() == 0 && ::setresuid(kNobody, kNobody, kNobody) != 0) return 10;
+    auto mine = dvk::Endpoint::create(22);
+    if (!mine) return 11;
+    if (!mine->sendrec(21, dvk::typed(1, 20), 5s)) return 12;
+    return mine->notify(21) ? 0 : 13;
+  };
+  const pid_t asker = node.start(ask);
+  const auto request = self->receive(ANY, 5s);
+  ASSERT_TRUE(request) << request.error_name();
+  EXPECT_TRUE(self->reply(22, dvk::typed(2, 23)));
+  EXPECT_EQ(node.finish(asker), 0);
 }
 
 TEST(Endpoint, ADeadlineIsATimeOrADuration) {

@@ -140,5 +140,28 @@ TEST_F(Binding, WhoTakesOverMayAskLikeAnybody) {
   EXPECT_TRUE(wait_log(backup, "ask:6 = 1\nask:6 = 1\n"));
 }
 
+// Each step says what it did, and one that comes twice or for nobody does no harm.
+TEST_F(Binding, StepsOfAMigrationByHandAtTheWrongTime) {
+  make_dc("lab");
+  const Process server = run("lab", "n1", 5, {"echo_server"});
+  const Process other = run("lab", "n2", 6, {"echo_server"});
+  const std::string commit = fmt::format("migr_commit:5:{}", id_of("n3"));
+  const std::string nobody = fmt::format("migr_commit:9:{}", id_of("n3"));
+  const Process first = caller("n2", {"migr_start:9", nobody, commit, "migr_start:5"});
+  EXPECT_TRUE(said(first, "migr_start:9", OK)) << "it is not bound";
+  EXPECT_TRUE(said(first, nobody, EDVSMIGRATE));
+  EXPECT_TRUE(said(first, commit, EDVSMIGRATE)) << "not started";
+  ASSERT_TRUE(said(first, "migr_start:5", OK));
+  const Process second = caller("n3", {"migr_start:5", commit, "migr_rollback:5", commit});
+  EXPECT_TRUE(said(second, "migr_start:5", OK)) << "again, by somebody else";
+  EXPECT_TRUE(said(second, commit, EDVSBADPID)) << "nobody waits for it there";
+  EXPECT_TRUE(said(second, "migr_rollback:5", OK));
+  EXPECT_TRUE(said(second, commit, EDVSMIGRATE)) << "over";
+  const Process late = caller("n1", {"migr_rollback:5"});
+  EXPECT_TRUE(said(late, "migr_rollback:5", EDVSMIGRATE));
+  for (const char* node : {"n1", "n2", "n3"}) expect_serves(server, node);
+  expect_serves(other, "n1");
+}
+
 }  // namespace
 }  // namespace dvs::integration

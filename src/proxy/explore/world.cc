@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 
@@ -324,15 +325,15 @@ void World::access() {
   if (dies || (budget_ > 0 && --budget_ == 0)) Fiber::yield();
 }
 
-bool World::sleep(dvk::Atomic<uint32_t>& event, uint32_t prepared, dvk::Deadline deadline) {
+int World::sleep(dvk::Atomic<uint32_t>& word, uint32_t expected, dvk::Deadline deadline) {
   Process::Thread& thread = *running_thread_;
-  thread.sleeps_on = &event;
-  thread.prepared = prepared;
+  thread.sleeps_on = &word;
+  thread.expected = expected;
   thread.deadline = deadline;
   Fiber::yield();
   thread.sleeps_on = nullptr;
-  if ((raw(event) & ~1u) != prepared) return true;
-  return deadline.when_ns() > now_ns_;
+  if (raw(word) != expected) return 0;
+  return deadline.when_ns() > now_ns_ ? 0 : ETIMEDOUT;
 }
 
 bool World::can_run(const Process& process, const Process::Thread& thread) const {
@@ -341,7 +342,7 @@ bool World::can_run(const Process& process, const Process::Thread& thread) const
   }
   const dvk::Descriptor& d = process.view.at(thread.slot);
   if (thread.sleeps_on == nullptr && d.incarnation.load() < process.incarnation) return false;
-  return thread.sleeps_on == nullptr || (raw(*thread.sleeps_on) & ~1u) != thread.prepared ||
+  return thread.sleeps_on == nullptr || raw(*thread.sleeps_on) != thread.expected ||
          thread.deadline.when_ns() <= now_ns_;
 }
 
@@ -452,14 +453,18 @@ bool World::run_until(const std::function<bool()>& condition) {
 
 namespace dvs::dvk {
 
-void explore_point() { explore::World::current().access(); }
+void explore_point(const void*, size_t, bool) { explore::World::current().access(); }
+void explore_saw(const void*, size_t, uint64_t) {}
 
 int64_t Deadline::now_ns() { return explore::World::current().now_ns(); }
 
 bool event_await(Atomic<uint32_t>&, uint32_t, Near) { return false; }
 
-bool event_sleep(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
-  return explore::World::current().sleep(event, prepared, deadline);
+int futex_wait(Atomic<uint32_t>& word, uint32_t expected, Deadline deadline) {
+  return explore::World::current().sleep(word, expected, deadline);
 }
+
+// The word has been changed before: that wakes, here.
+void futex_wake_all(Atomic<uint32_t>&) {}
 
 }  // namespace dvs::dvk

@@ -48,7 +48,7 @@ struct Process {
     uint32_t slot = 0;
     std::unique_ptr<Fiber> fiber;
     const dvk::Atomic<uint32_t>* sleeps_on = nullptr;
-    uint32_t prepared = 0;
+    uint32_t expected = 0;
     dvk::Deadline deadline = dvk::Deadline::never();
   };
   int id = 0;
@@ -158,7 +158,7 @@ class World {
   // ---- for the replaced parts of libdvk
   // --------------------------------------------------------------
   void access();
-  bool sleep(dvk::Atomic<uint32_t>& event, uint32_t prepared, dvk::Deadline deadline);
+  int sleep(dvk::Atomic<uint32_t>& word, uint32_t expected, dvk::Deadline deadline);  // futex_wait
 
  private:
   struct Node;

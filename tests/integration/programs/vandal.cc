@@ -63,7 +63,7 @@ class Vandal {
     slot.pid.store(rng_() % 2 == 0 ? getpid() : static_cast<int32_t>(rng_()));
     slot.endpoint.store(static_cast<int32_t>(rng_() % 4 != 0 ? rng_() % slots_ : rng_()));
     slot.node.store(static_cast<int32_t>(rng_() % 5));
-    for (char& c : slot.name) c = static_cast<char>(rng_());
+    for (auto& word : slot.name.words) word.store(rng_());
     slot.ticket.fetch_add(1);
     slot.phase.store(static_cast<uint32_t>(ControlPhase::kPosted));
   }
