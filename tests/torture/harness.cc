@@ -173,14 +173,14 @@ void Harness::kill_one(Process& process) {
 // As dvsd: at once what the dead one was doing; when the directory knows, its endpoint.
 void Harness::ended(Process& process, bool violent) {
   const bool bound = process.state != State::kStarting;
-  // (Also of a thread that ended just before, unnoticed.)
-  const bool all = !process.thread_gone;
   for (size_t i = 0; i < actors_left(process); ++i) {
     Actor& actor = ledger_.actors[process.actors[i]];
     actor.life.store(kNobody);
     for (int depth : {0, 1}) actor.limit_ns[depth].store(0);
-    const bool orderly = !violent && (i == 0 || all);
-    ledger_.life(process.lives[i]).end.store(orderly ? End::kOrderly : End::kViolent);
+    // (A thread that ended by itself has said so.)
+    End none = End::kNone;
+    ledger_.life(process.lives[i])
+        .end.compare_exchange_strong(none, violent ? End::kViolent : End::kOrderly);
   }
   process.pid = 0;
   const bool owns = bound && process.state != State::kLeaving;

@@ -511,6 +511,7 @@ void Worker::await_bind(Depth depth) {
 void Worker::maybe_end_thread() {
   if (!mortal_ || ledger_.phase.load() != Phase::kRun || !dice_[kHandler].percent(3)) return;
   ledger_.totals.threads_ended.fetch_add(1);
+  ledger_.life(life_).end.store(End::kViolent);
   ::syscall(SYS_exit, 0);
 }
 
