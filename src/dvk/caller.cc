@@ -462,7 +462,7 @@ message Caller::notification_from(uint32_t source) const {
   m.m_source = region_.number_of(source) == HARDWARE ? HARDWARE : sender.endpoint.load();
   m.m_type = NOTIFY_FROM(region_.number_of(source));
   m.m9_l1 = sender.notify_value.load();
-  clock_gettime(CLOCK_REALTIME, &m.m9_t1);
+  m.m9_t1 = wall_time();
   return m;
 }
 

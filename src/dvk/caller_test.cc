@@ -152,9 +152,8 @@ TEST_F(CallerTest, AWaitingReceiverTakesANotificationAtOnce) {
     for (long round = 0; round < kRounds; ++round) {
       while (load_rx(region_.at(slot(2))).phase != RxPhase::kWaiting) std::this_thread::yield();
       for (long i : {0, 1}) {
-        as(1, [&](Caller& c) {
-          return c.notify(SELF, 2, 2 * round + i, Deadline::after_ms(1000));
-        });
+        as(1,
+           [&](Caller& c) { return c.notify(SELF, 2, 2 * round + i, Deadline::after_ms(1000)); });
       }
       message m{};
       EXPECT_EQ(receive(1, 2, m), OK);  // both have come

@@ -8,6 +8,12 @@
 
 namespace dvs::dvk {
 
+timespec wall_time() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return now;
+}
+
 int64_t Deadline::now_ns() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);

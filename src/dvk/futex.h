@@ -37,6 +37,9 @@ class Deadline {
   int64_t when_ns_;
 };
 
+// CLOCK_REALTIME.
+timespec wall_time();
+
 // Sleeps while *word == expected, until woken or the deadline. Returns 0, or EAGAIN, EINTR,
 // ETIMEDOUT as futex(2) does; the caller looks at the state again in any case. (A restore by
 // criu ends a timed wait with EINTR.)
