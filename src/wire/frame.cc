@@ -1,7 +1,10 @@
 #include "wire/frame.h"
 
-#define XXH_INLINE_ALL
+#define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
+#ifdef __x86_64__
+#include <xxh_x86dispatch.h>  // the widest vectors that this processor has
+#endif
 
 #include <algorithm>
 #include <cstring>

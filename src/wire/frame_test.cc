@@ -1,7 +1,6 @@
 #include "wire/frame.h"
 
 #include <gtest/gtest.h>
-#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include <algorithm>
