@@ -65,10 +65,10 @@ void Cluster::watch() {
   watch_ = store_.watch(
       keys_.prefix(), revision_,
       [this](int64_t revision, std::vector<WatchEvent> events) {
-        revision_ = revision;
         for (const WatchEvent& event : events) {
           apply(event.kv, event.what == WatchEvent::What::kDelete);
         }
+        reached(revision);
       },
       [this](Error error) {
         log::warn("lost track of the directory ({}); reading it again", error.message());
@@ -87,13 +87,26 @@ void Cluster::resync() {
       });
       return;
     }
-    revision_ = result->revision;
     auto before = raw_;
     for (const KeyValue& kv : result->items) before.erase(kv.key);
     for (const auto& [key, kv] : before) apply(kv, true);
     for (const KeyValue& kv : result->items) apply(kv, false);
+    reached(result->revision);
     watch();
   });
+}
+
+void Cluster::reached(int64_t revision) {
+  revision_ = revision;
+  while (!waiting_.empty() && waiting_.begin()->first <= revision_) {
+    auto then = waiting_.extract(waiting_.begin());
+    then.mapped()();
+  }
+}
+
+void Cluster::when_known(int64_t revision, std::function<void()> then) {
+  if (revision <= revision_) return then();
+  waiting_.emplace(revision, std::move(then));
 }
 
 void Cluster::apply(const KeyValue& kv, bool deleted) {

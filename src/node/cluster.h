@@ -2,6 +2,7 @@
 // is immediate; changing goes through the Store. One thread.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -57,6 +58,10 @@ class Cluster {
   std::optional<std::string> name_of(NodeId id) const;  // of a member
   std::optional<std::string> lock_of(const std::string& dc, const std::string& task) const;
 
+  // Runs `then` once everything up to `revision` of the directory is in the maps: an answer that is
+  // given from there does not contradict what was asked before it. At once if it is already.
+  void when_known(int64_t revision, std::function<void()> then);
+
   // Books the result of an own transaction ahead of the watch, so that what follows sees it.
   void book_endpoint(const std::string& dc, const EndpointRecord& record, uint64_t incarnation,
                      int64_t revision);
@@ -64,6 +69,7 @@ class Cluster {
  private:
   void watch();
   void resync();
+  void reached(int64_t revision);
   void apply(const KeyValue& kv, bool deleted);
   void apply_member(const std::string& name, const KeyValue& kv, bool deleted);
   void apply_endpoint(const std::string& rest, const KeyValue& kv, bool deleted);
@@ -76,6 +82,7 @@ class Cluster {
   std::unique_ptr<Store::Watch> watch_;
   boost::asio::steady_timer retry_;
   int64_t revision_ = 0;
+  std::multimap<int64_t, std::function<void()>> waiting_;  // by the revision that they wait for
   std::map<std::string, KeyValue> raw_;  // everything, to find out what a resync deletes
   std::map<std::string, NodeId> members_;
   std::map<std::string, NodeRecord> nodes_;

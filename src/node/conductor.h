@@ -71,8 +71,6 @@ class Conductor : private Cluster::Listener, private CoordinatorHost {
   void change_dc(const std::string& name, const std::function<Result<DcRecord>(DcRecord)>& change,
                  Done<bool> done);
   void remove_dc(const std::string& name, bool force, Done<bool> done);
-  void await_change(const std::vector<std::string>& nodes, const std::string& dc, int64_t until_ns,
-                    Done<bool> done);
   void await_parts(const std::string& dc, int64_t until_ns, Done<bool> done);
   void await_no_parts(const std::string& dc, int64_t until_ns, Done<bool> done);
   void await_nodes(const std::vector<std::string>& nodes, int64_t until_ns, Done<bool> done);

@@ -27,8 +27,7 @@ const Cluster::MigrationEntry* DcPart::manual_migration_of(uint32_t slot) const 
   return nullptr;
 }
 
-// A transaction may be answered before its changes arrive by the watch, and a request of another
-// node may come before what it is about.
+// A request of another node may come before what it is about.
 void DcPart::await_migration(const std::string& id, int64_t until_ns, Done<int> done) {
   if (context_.cluster.migration(id) != nullptr) return done(OK);
   if (monotonic_ns() > until_ns) return done(EDVSRSCBUSY);
@@ -88,10 +87,10 @@ void DcPart::start_manually(uint32_t slot, Done<int> done) {
   context_.store.txn({Compare::absent(lock), Compare::exists_at(endpoint, entry->revision)},
                      {Change::put(lock, record.id),
                       Change::put(context_.keys().migration(record.id), to_text(to_json(record)))},
-                     [self = shared_from_this(), id = record.id, done](Result<TxnResult> result) {
+                     [self = shared_from_this(), done](Result<TxnResult> result) {
                        if (!result.ok()) return done(result.error());
                        if (!result->applied) return done(EDVSMIGRATE);
-                       self->await_migration(id, monotonic_ns() + kNewsLimitNs, done);
+                       self->context_.cluster.when_known(result->revision, [done] { done(OK); });
                      });
 }
 
@@ -103,9 +102,10 @@ void DcPart::end_manually(MigrationRecord record, int64_t revision, MigrationSta
   changes.push_back(Change::put(key, to_text(to_json(record))));
   changes.push_back(Change::remove(context_.keys().lock(record_.name, record.task)));
   context_.store.txn({Compare::exists_at(key, revision)}, std::move(changes),
-                     [done](Result<TxnResult> result) {
+                     [self = shared_from_this(), done](Result<TxnResult> result) {
                        if (!result.ok()) return done(result.error());
-                       done(result->applied ? OK : EDVSMIGRATE);
+                       if (!result->applied) return done(EDVSMIGRATE);
+                       self->context_.cluster.when_known(result->revision, [done] { done(OK); });
                      });
 }
 

@@ -15,6 +15,8 @@ constexpr std::chrono::seconds kLeaseTtl{10};
 constexpr std::chrono::milliseconds kLeasePeriod{2000};
 constexpr int kIdentityAttempts = 20;
 
+std::string member_text(NodeId id) { return to_text(Json{{"id", id}}); }
+
 std::string identity_file(const NodeConfig& config) { return config.run_dir + "/node.json"; }
 
 }  // namespace
@@ -43,19 +45,18 @@ void Conductor::take_identity(Done<bool> done, int attempt) {
   }
   const std::string key = cluster_.keys().member(context_.config.name);
   const std::string id_key = cluster_.keys().prefix() + "ids/" + std::to_string(id);
-  context_.store.txn(
-      {Compare::absent(key), Compare::absent(id_key)},
-      {Change::put(key, to_text(Json{{"id", id}})), Change::put(id_key, context_.config.name)},
-      [this, done, attempt](Result<TxnResult> result) {
-        if (!result.ok()) return done(result.error().context("cannot join"));
-        if (attempt == kIdentityAttempts) {
-          return done(Error(Code::kConflict, "cannot get an id in the cluster"));
-        }
-        cluster_.load([this, done, attempt](Result<bool> loaded) {
-          if (!loaded.ok()) return done(loaded.error());
-          take_identity(done, attempt + 1);
-        });
-      });
+  context_.store.txn({Compare::absent(key), Compare::absent(id_key)},
+                     {Change::put(key, member_text(id)), Change::put(id_key, context_.config.name)},
+                     [this, done, attempt](Result<TxnResult> result) {
+                       if (!result.ok()) return done(result.error().context("cannot join"));
+                       if (attempt == kIdentityAttempts) {
+                         return done(Error(Code::kConflict, "cannot get an id in the cluster"));
+                       }
+                       cluster_.load([this, done, attempt](Result<bool> loaded) {
+                         if (!loaded.ok()) return done(loaded.error());
+                         take_identity(done, attempt + 1);
+                       });
+                     });
 }
 
 // The lease of an earlier dvsd, if it still lives: the endpoints of running processes hang on it.
@@ -157,15 +158,19 @@ void Conductor::leave(const std::string& node, Done<bool> done) {
                                              node + ")"));
     }
   }
-  const std::string id_key =
-      cluster_.keys().prefix() + "ids/" + std::to_string(cluster_.members().at(node));
-  context_.store.txn({},
-                     {Change::remove(cluster_.keys().member(node)), Change::remove(id_key),
-                      Change::remove(cluster_.keys().node(node))},
-                     [done](Result<TxnResult> result) {
-                       if (!result.ok()) return done(result.error());
-                       done(true);
-                     });
+  const NodeId id = cluster_.members().at(node);
+  const std::string key = cluster_.keys().member(node);
+  const std::string id_key = cluster_.keys().prefix() + "ids/" + std::to_string(id);
+  context_.store.txn(
+      {Compare::value_is(key, member_text(id))},
+      {Change::remove(key), Change::remove(id_key), Change::remove(cluster_.keys().node(node))},
+      [this, node, done](Result<TxnResult> result) {
+        if (!result.ok()) return done(result.error());
+        if (!result->applied) {
+          return done(Error(Code::kNotFound, "node '" + node + "' has just left"));
+        }
+        cluster_.when_known(result->revision, [done] { done(true); });
+      });
 }
 
 }  // namespace dvs

@@ -307,25 +307,16 @@ void Conductor::change_dc(const std::string& name,
     context_.store.txn(
         {Compare::exists_at(key, current->mod_revision)},
         {Change::put(key, to_text(dvs::to_json(*changed)))},
-        [this, name, nodes = changed->nodes, done](Result<TxnResult> result) {
+        [this, name, done](Result<TxnResult> result) {
           if (!result.ok()) return done(result.error());
           if (!result->applied) {
             return done(Error(Code::kConflict, "DC " + name + " was just changed; try again"));
           }
-          await_change(nodes, name, monotonic_ns() + kPartsLimitNs, done);
+          cluster_.when_known(result->revision, [this, name, done] {
+            await_parts(name, monotonic_ns() + kPartsLimitNs, done);
+          });
         });
   });
-}
-
-// The change itself comes by the watch; then its parts are waited for.
-void Conductor::await_change(const std::vector<std::string>& nodes, const std::string& dc,
-                             int64_t until_ns, Done<bool> done) {
-  const DcRecord* record = cluster_.dc(dc);
-  if ((record != nullptr && record->nodes == nodes) || monotonic_ns() > until_ns) {
-    return await_parts(dc, until_ns, std::move(done));
-  }
-  run_after(context_.executor, std::chrono::milliseconds(5),
-            [this, nodes, dc, until_ns, done] { await_change(nodes, dc, until_ns, done); });
 }
 
 void Conductor::remove_dc(const std::string& name, bool force, Done<bool> done) {
