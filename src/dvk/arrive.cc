@@ -21,24 +21,26 @@ int progress(const TxWord& tx, bool answered) {
 }
 
 // The owner arrives while it is taking back an operation that its peer has here.
-void cancel_in_mirror(Descriptor& d) {
+void cancel_in_mirror(const Region& region, uint32_t slot) {
+  Descriptor& d = region.at(slot);
   TxWord tx = load_tx(d);
   while (is_outstanding(tx)) {
     if (swap_tx(d, tx, TxWord{TxPhase::kDone, EDVSTIMEDOUT, tx.number})) break;
     tx = load_tx(d);
   }
-  d.rx.store(load_rx(d).with(RxPhase::kIdle).pack());
+  end_wait(region, slot);
 }
 
 // A process here may take a posted operation as soon as tx says so.
-void restore_operations(Descriptor& d, const CapsuleEndpoint& e) {
+void restore_operations(const Region& region, const CapsuleEndpoint& e) {
+  Descriptor& d = region.at(e.slot);
   d.notify_value.store(e.notify_value);
   // Its peer may be on this node and have got the operation already: then the mirror, not the
   // capsule, knows how far it has come. (Its owner is frozen, so the number cannot differ.)
   const TxWord known = load_tx(d);
   const bool known_here = load_kind(d) != Kind::kFree && d.incarnation.load() == e.incarnation &&
                           known.number == e.tx.number && known.phase != TxPhase::kIdle;
-  if (known_here && e.tx.phase == TxPhase::kCancel) return cancel_in_mirror(d);
+  if (known_here && e.tx.phase == TxPhase::kCancel) return cancel_in_mirror(region, e.slot);
   if (known_here && is_outstanding(e.tx) &&
       progress(known, is_answered(load_rx(d))) >= progress(e.tx, is_answered(e.rx))) {
     return;
@@ -76,7 +78,7 @@ void restore_notifications(const Region& region, const CapsuleEndpoint& e) {
 void restore_endpoint(const Region& region, const CapsuleEndpoint& e, uint32_t self,
                       uint32_t epoch) {
   Descriptor& d = region.at(e.slot);
-  restore_operations(d, e);
+  restore_operations(region, e);
   const Identity identity{e.endpoint,   e.incarnation, epoch, self,
                           Kind::kLocal, e.pid,         e.tid, e.name};
   set_identity(d, identity);
@@ -153,30 +155,41 @@ void restore_debt(const Region& region, const CapsuleDebt& debt) {
 }
 
 // The directory's news of a peer may not have arrived here yet.
-void introduce(const Region& region, const CapsulePeer& peer) {
-  if (region.at(peer.slot).incarnation.load() >= peer.incarnation) return;
-  bind(region, peer.slot,
-       {peer.endpoint, peer.incarnation, peer.epoch, peer.node, Kind::kRemote, 0, 0, peer.name});
+bool introduce(const Region& region, const CapsulePeer& peer) {
+  if (region.at(peer.slot).incarnation.load() >= peer.incarnation) return true;
+  return bind(
+      region, peer.slot,
+      {peer.endpoint, peer.incarnation, peer.epoch, peer.node, Kind::kRemote, 0, 0, peer.name});
+}
+
+bool introduce_all(const Region& region, const Capsule& capsule, uint32_t self, uint32_t epoch) {
+  bool all = true;
+  for (const auto& peer : capsule.peers) all &= introduce(region, peer);
+  for (const auto& e : capsule.endpoints) {
+    all &= introduce(region, {e.slot, e.endpoint, e.incarnation, epoch, self, e.name});
+  }
+  return all;
 }
 
 }  // namespace
 
 // Debts first: as soon as an endpoint counts as local, a client here that gives up decides by
 // itself what became of its request. The gates last, when all endpoints are here.
-void commit_here(const Region& region, const Capsule& capsule, uint32_t self, uint32_t epoch) {
+bool commit_here(const Region& region, const Capsule& capsule, uint32_t self, uint32_t epoch) {
   auto is_open = [&](const CapsuleEndpoint& e) {
     const Descriptor& d = region.at(e.slot);
     return load_kind(d) == Kind::kLocal && d.incarnation.load() == e.incarnation &&
            d.epoch.load() >= epoch && !is_migrating(d);
   };
-  if (std::all_of(capsule.endpoints.begin(), capsule.endpoints.end(), is_open)) return;
-  for (const auto& peer : capsule.peers) introduce(region, peer);
+  if (std::all_of(capsule.endpoints.begin(), capsule.endpoints.end(), is_open)) return true;
+  if (!introduce_all(region, capsule, self, epoch)) return false;
   for (const auto& debt : capsule.debts) restore_debt(region, debt);
   for (const auto& endpoint : capsule.endpoints) {
     if (!is_open(endpoint)) restore_endpoint(region, endpoint, self, epoch);
   }
   for (const auto& endpoint : capsule.endpoints) open_gate(region, endpoint.slot);
   event_signal(region.header().bind_event);
+  return true;
 }
 
 }  // namespace dvs::dvk

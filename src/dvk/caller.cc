@@ -17,22 +17,21 @@ constexpr int kNapsAtGate = 50;
 
 }  // namespace
 
-Caller::Caller(const Region& region, uint32_t slot, uint32_t tid, Deadline deadline)
+// (The incarnation, and then the tid, are looked at in this order: a later owner of the slot writes
+// its own in the other.)
+Caller::Caller(const Region& region, uint32_t slot, Thread self, Deadline deadline)
     : region_(region),
       slot_(slot),
       me_(region.at(slot)),
-      tid_(tid),
-      incarnation_(me_.incarnation.load()) {
-  uint32_t free = 0;
-  uint32_t resting = tid | kResting;
-  if (!me_.busy.compare_exchange_strong(free, tid)) {
-    nested_ = me_.busy.compare_exchange_strong(resting, tid | kNested);
-    if (!nested_) {
-      status_ = EDVSBUSY;
-      return;
-    }
-    was_inside_ = me_.inside.load() == tid;
+      tid_(self.tid),
+      incarnation_(me_.incarnation.load()),
+      mark_(tid_ | static_cast<uint32_t>(incarnation_ % 256) << kTidBits) {
+  if (const bool owner = is_owner(self); !owner || !claim_endpoint()) {
+    status_ = owner && still_bound() ? EDVSBUSY : EDVSNOTBIND;
+    claimed_ = false;
+    return;
   }
+  was_inside_ = nested_ && me_.inside.load() == tid_;
   // (A handler that came while its thread was about to wait must not leave it outside.)
   if (!enter(was_inside_ ? Deadline::never() : deadline)) {
     status_ = over(deadline);
@@ -42,10 +41,38 @@ Caller::Caller(const Region& region, uint32_t slot, uint32_t tid, Deadline deadl
 }
 
 Caller::~Caller() {
-  if (status_ == EDVSBUSY) return;
+  if (!claimed_) return;
   if (!was_inside_) leave();
-  uint32_t mine = nested_ ? tid_ | kNested : tid_;
-  me_.busy.compare_exchange_strong(mine, nested_ ? tid_ | kResting : 0);
+  uint32_t mine = nested_ ? mark_ | kNested : mark_;
+  me_.busy.compare_exchange_strong(mine, nested_ ? mark_ | kResting : 0);
+}
+
+bool Caller::is_owner(Thread self) const {
+  const auto owner = static_cast<uint32_t>(me_.tid.load());
+  return owner != 0 && (owner == self.tid || owner == self.main);
+}
+
+// One call at a time; in a receive's wait, also one of a signal's handler.
+bool Caller::claim_endpoint() {
+  for (;;) {
+    uint32_t found = 0;
+    if (me_.busy.compare_exchange_strong(found, mark_)) return true;
+    if (found == (mark_ | kResting)) {
+      nested_ = me_.busy.compare_exchange_strong(found, mark_ | kNested);
+      return nested_;
+    }
+    const bool of_this_owner = ((found ^ mark_) >> kTidBits & 0xff) == 0;
+    if (of_this_owner) return false;
+    if (take_over(me_.busy, found, mark_)) return true;
+    if (!still_bound()) return false;
+  }
+}
+
+// From a thread that does not know yet that it has lost the endpoint, or has been killed before it
+// did. What is found there is this endpoint's next owner's only if this thread is the one that has
+// lost it. False: look again.
+bool Caller::take_over(Atomic<uint32_t>& word, uint32_t found, uint32_t mine) {
+  return still_bound() && word.compare_exchange_strong(found, mine);
 }
 
 // By compare-and-swap with the thread's id: the slot may have been given to another process, if
@@ -56,15 +83,20 @@ void Caller::leave() {
 }
 
 // The gate: closed while the endpoint migrates, and for a backup until it becomes the primary.
-// False: the deadline passed there, and nothing but a long wait can be expected.
+// False: the deadline passed there, and nothing but a long wait can be expected. Who is not bound
+// any more comes through at once, but does not enter.
 bool Caller::enter(Deadline deadline) {
   for (int naps = 0;;) {
     const uint32_t prepared = event_prepare(me_.event);
-    uint32_t nobody = 0;
-    me_.inside.compare_exchange_strong(nobody, tid_);
-    const bool backup = load_kind(me_) == Kind::kBackup;
-    if (!(backup || is_migrating(me_)) || me_.incarnation.load() != incarnation_) return true;
+    uint32_t found = 0;
+    const bool entered = me_.inside.compare_exchange_strong(found, tid_) || found == tid_ ||
+                         take_over(me_.inside, found, tid_);
+    const bool backup = load_kind(me_) == Kind::kBackup && me_.incarnation.load() == incarnation_;
+    const bool bound = still_bound();
+    if (bound && !is_migrating(me_) && entered) return true;
+    if (bound && !entered) continue;
     leave();
+    if (!bound && !backup) return true;
     const bool late = deadline.passed();
     if (late && (backup || naps == kNapsAtGate)) return false;
     const bool changed =
@@ -102,11 +134,11 @@ Caller::Woken Caller::park_on(Atomic<uint32_t>& event, uint32_t prepared, Deadli
 // In a receive, nothing is outstanding: a signal's handler may use the endpoint to send meanwhile.
 Caller::Woken Caller::rest_on(Atomic<uint32_t>& event, uint32_t prepared, Deadline deadline) {
   if (event_await(event, prepared, near())) return Woken::kLookAgain;
-  uint32_t mine = tid_;
-  me_.busy.compare_exchange_strong(mine, tid_ | kResting);
+  uint32_t mine = mark_;
+  me_.busy.compare_exchange_strong(mine, mark_ | kResting);
   const Woken woken = park_on(event, prepared, deadline);
-  uint32_t resting = tid_ | kResting;
-  me_.busy.compare_exchange_strong(resting, tid_);
+  uint32_t resting = mark_ | kResting;
+  me_.busy.compare_exchange_strong(resting, mark_);
   return woken;
 }
 
@@ -123,9 +155,10 @@ int Caller::check_peer(int endpoint, uint32_t& slot) const {
   slot = region_.slot_of(endpoint);
   if (slot >= region_.slots()) return EDVSENDPOINT;
   if (slot == slot_) return EDVSBADDEST;
-  const bool found = region_.names(endpoint, slot);
-  if (is_gone(load_kind(region_.at(slot)))) return EDVSDSTDIED;
-  return found ? OK : EDVSENDPOINT;
+  const Descriptor& peer = region_.at(slot);
+  if (is_gone(load_kind(peer))) return EDVSDSTDIED;
+  if (region_.names(endpoint, slot)) return OK;
+  return is_gone(load_kind(peer)) ? EDVSDSTDIED : EDVSENDPOINT;
 }
 
 int Caller::check_destination(int endpoint, uint32_t& slot) const {
@@ -146,7 +179,7 @@ int Caller::send(int dst, message& m, Deadline deadline) {
   // To a client whose request was taken, it is the answer: that is never posted, since the client
   // looks at no senders.
   if (awaits_me(receiver)) {
-    if (int rc = answer(peer, OpKind::kReply, m, deadline); rc != EDVSPROCSTS) return rc;
+    if (int rc = answer(dst, peer, OpKind::kReply, m, deadline); rc != EDVSPROCSTS) return rc;
   }
   const TxWord theirs = load_tx(receiver);
   if (theirs.phase == TxPhase::kPosted && load_tx_kind(receiver) == OpKind::kSendRec &&
@@ -175,10 +208,10 @@ int Caller::ask(int dst, uint32_t peer, message& m, Deadline deadline, OpKind& a
   const uint64_t number = load_tx(me_).number + 1;
   if (!open_rx(RxMode::kAnswer, peer)) return EDVSSHUTDOWN;
   prepare(OpKind::kSendRec, dst, m);
-  if (try_push(region_, slot_, peer, OpKind::kSendRec, m, number)) {
+  if (try_push(region_, slot_, dst, OpKind::kSendRec, m, number)) {
     me_.local_sent.fetch_add(1, kUnordered);
   } else {
-    post(number, peer);
+    post(number, dst);
   }
   return await_answer(number, peer, m, deadline, answer_kind);
 }
@@ -187,12 +220,12 @@ int Caller::transact(OpKind kind, int dst, uint32_t peer, const message& m, Dead
   partner_ = peer;
   const uint64_t number = load_tx(me_).number + 1;
   prepare(kind, dst, m);
-  if (kind == OpKind::kSend && try_push(region_, slot_, peer, kind, m, number)) {
+  if (kind == OpKind::kSend && try_push(region_, slot_, dst, kind, m, number)) {
     me_.local_sent.fetch_add(1, kUnordered);
     return OK;
   }
   if (deadline.passed()) return over(deadline);
-  post(number, peer);
+  post(number, dst);
   return await_done(number, peer, deadline);
 }
 
@@ -205,14 +238,15 @@ void Caller::prepare(OpKind kind, int dst, const message& m) {
 // Posts the prepared operation and makes it known to whoever carries it on. The order matters: it
 // is posted BEFORE the peer's place is read, and dvsd changes the place BEFORE it looks for posted
 // operations, so one of the two sees the other.
-void Caller::post(uint64_t number, uint32_t peer) {
+void Caller::post(uint64_t number, int dst) {
   me_.tx.store(TxWord{TxPhase::kPosted, 0, number}.pack());
+  const uint32_t peer = region_.slot_of(dst);
   const Kind kind = load_kind(region_.at(peer));
-  if (is_elsewhere(kind)) {
+  if (is_gone(kind) || !region_.names(dst, peer)) {
+    finish(region_, slot_, number, EDVSDSTDIED);
+  } else if (is_elsewhere(kind)) {
     me_.remote_sent.fetch_add(1, kUnordered);
     region_.ring(slot_);
-  } else if (is_gone(kind)) {
-    finish(region_, slot_, number, EDVSDSTDIED);
   } else {
     me_.local_sent.fetch_add(1, kUnordered);
     announce(region_, slot_, peer);
@@ -294,7 +328,7 @@ int Caller::reply(int dst, message& m, Deadline deadline) {
   uint32_t peer = 0;
   if (int rc = check_destination(dst, peer); rc != OK) return rc;
   m.m_source = me_.endpoint.load();
-  return answer(peer, OpKind::kReply, m, deadline);
+  return answer(dst, peer, OpKind::kReply, m, deadline);
 }
 
 // The client is told to ask again, elsewhere: so what it asks there is its own operation, with all
@@ -307,7 +341,7 @@ int Caller::relay(int dst, const message& m, Deadline deadline) {
   if (peer == client) return EDVSBADDEST;
   message redirect = m;
   redirect.m_source = region_.at(peer).endpoint.load();
-  return answer(client, OpKind::kRelay, redirect, deadline);
+  return answer(m.m_source, client, OpKind::kRelay, redirect, deadline);
 }
 
 // Whether this process has taken the client's request and not answered it.
@@ -316,15 +350,16 @@ bool Caller::awaits_me(const Descriptor& client) const {
          region_.slot_of(client.tx_peer.load()) == slot_;
 }
 
-int Caller::answer(uint32_t peer, OpKind kind, const message& m, Deadline deadline) {
+int Caller::answer(int dst, uint32_t peer, OpKind kind, const message& m, Deadline deadline) {
   Descriptor& client = region_.at(peer);
   for (;;) {
     const uint32_t prepared = event_prepare(client.event);
-    if (try_push(region_, slot_, peer, kind, m, 0)) {
+    if (try_push(region_, slot_, dst, kind, m, 0)) {
       me_.local_sent.fetch_add(1, kUnordered);
       me_.partner.store(peer + 1, kUnordered);
       return OK;
     }
+    if (!region_.names(dst, peer)) return EDVSDSTDIED;
     if (!awaits_me(client)) return EDVSPROCSTS;
     if (!may_receive(client, slot_)) return EDVSTRAPDENIED;
     const RxPhase phase = load_rx(client).phase;
@@ -343,11 +378,12 @@ int Caller::notify(int source_number, int dst, long value, Deadline deadline) {
   me_.notify_value.store(value);
   message m = notification_from(slot_);
   if (touch(peer, peer)) {
+    if (!region_.names(dst, peer)) return untouch(), EDVSDSTDIED;
     if (!may_receive(region_.at(peer), slot_)) return untouch(), EDVSTRAPDENIED;
     // It has a number like any other operation: of two values, that of the higher one is the later.
     me_.tx.store(TxWord{TxPhase::kIdle, 0, load_tx(me_).number + 1}.pack());
     // One that waits has it at once, so that the next one does not merge with it.
-    const bool taken = try_push(region_, slot_, peer, OpKind::kNotify, m, 0);
+    const bool taken = try_push(region_, slot_, dst, OpKind::kNotify, m, 0);
     if (!taken) region_.notifies(peer).set(slot_);
     untouch();
     if (!taken) event_signal(region_.at(peer).event);
@@ -359,9 +395,13 @@ int Caller::notify(int source_number, int dst, long value, Deadline deadline) {
 
 // ---- receiving --------------------------------------------------------------------------------
 
-// Of this endpoint only: whoever unbinds it changes the word, too (end_operations()).
+// Not before a filler is out that was left behind when another process had the endpoint.
 bool Caller::open_rx(RxMode mode, uint32_t filter) {
-  const RxWord closed = load_rx(me_);
+  RxWord closed = load_rx(me_);
+  while (closed.phase == RxPhase::kAbandoned) {
+    sched_yield();
+    closed = load_rx(me_);
+  }
   if (!still_bound()) return false;
   RxWord rx = closed;
   rx.phase = RxPhase::kWaiting;

@@ -6,20 +6,28 @@
 
 namespace dvs::dvk {
 
+// Who calls: its thread id, and that of its process's main thread, whose endpoint its threads
+// share.
+struct Thread {
+  uint32_t tid = 0;
+  uint32_t main = 0;
+};
+
 // One call in progress. Constructing it claims the endpoint for the calling thread and passes the
 // migration gate; the destructor leaves. Between the gate and a wait the thread is "inside": a
 // migration of its process waits until it is not (microseconds), so that nothing half done is
 // ever frozen.
 class Caller {
  public:
-  // REQUIRES: `slot` is bound to the calling thread or its process. `deadline`: the call's; a gate
-  // that is closed for longer than a migration takes is waited for until then.
-  Caller(const Region& region, uint32_t slot, uint32_t tid, Deadline deadline = Deadline::never());
+  // `slot`: where an endpoint of `self` was found. `deadline`: the call's; a gate that is closed
+  // for longer than a migration takes is waited for until then.
+  Caller(const Region& region, uint32_t slot, Thread self, Deadline deadline = Deadline::never());
   ~Caller();
   Caller(const Caller&) = delete;
   Caller& operator=(const Caller&) = delete;
 
-  // OK, or why no call can be made: EDVSBUSY, EDVSNOTBIND, EDVSAGAIN and EDVSTIMEDOUT (the gate).
+  // OK, or why no call can be made: EDVSBUSY, EDVSNOTBIND (also when it was just unbound),
+  // EDVSAGAIN and EDVSTIMEDOUT (the gate).
   int status() const { return status_; }
   // A signal's handler, while its thread waits in a receive: it must not receive (the wait is the
   // other call's).
@@ -36,6 +44,9 @@ class Caller {
  private:
   struct Party;
 
+  bool is_owner(Thread self) const;
+  bool claim_endpoint();
+  bool take_over(Atomic<uint32_t>& word, uint32_t found, uint32_t mine);
   bool enter(Deadline deadline);
   void leave();
   // Waits a little inside, then sleeps outside and comes back through the gate. Looks again in any
@@ -57,11 +68,11 @@ class Caller {
   int ask(int dst, uint32_t peer, message& m, Deadline deadline, OpKind& answer_kind);
   int transact(OpKind kind, int dst, uint32_t peer, const message& m, Deadline deadline);
   void prepare(OpKind kind, int dst, const message& m);
-  void post(uint64_t number, uint32_t peer);
+  void post(uint64_t number, int dst);
   int await_done(uint64_t number, uint32_t peer, Deadline deadline);
   int await_answer(uint64_t number, uint32_t peer, message& m, Deadline deadline, OpKind& kind);
   bool awaits_me(const Descriptor& client) const;
-  int answer(uint32_t peer, OpKind kind, const message& m, Deadline deadline);
+  int answer(int dst, uint32_t peer, OpKind kind, const message& m, Deadline deadline);
   int cancel(uint64_t number, uint32_t peer);
   int settle(uint64_t number, int rc);
   bool is_done(uint64_t number, int& rc) const;
@@ -90,8 +101,10 @@ class Caller {
   Descriptor& me_;
   const uint32_t tid_;
   const uint64_t incarnation_;
+  const uint32_t mark_;          // of this thread in `busy`
   uint32_t partner_ = kAnySlot;  // who is expected to end the wait
   int status_ = OK;
+  bool claimed_ = true;
   bool nested_ = false;
   bool was_inside_ = false;
 };

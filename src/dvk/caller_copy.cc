@@ -123,7 +123,9 @@ void Caller::await_copiers() {
 // Of memory other than its own. REQUIRES: touch() of both.
 int Caller::claim(const Party& source, const Party& target) const {
   for (const Party& party : {source, target}) {
-    if (party.slot != slot_ && !claim_memory(region_.at(party.slot))) return EDVSPROCSTS;
+    if (party.slot == slot_) continue;
+    if (!region_.names(party.endpoint, party.slot)) return EDVSDSTDIED;
+    if (!claim_memory(region_.at(party.slot))) return EDVSPROCSTS;
   }
   return OK;
 }
@@ -150,7 +152,6 @@ int Caller::vcopy(int src, const void* from, int dst, void* to, size_t bytes, De
       if (rc == OK) me_.local_copied.fetch_add(1, kUnordered);
       return rc;
     }
-    if (!still_bound()) return EDVSSHUTDOWN;
     Party* waited_for = nullptr;
     for (Party* party : {&source, &target}) {
       const Descriptor& d = region_.at(party->slot);
@@ -160,9 +161,9 @@ int Caller::vcopy(int src, const void* from, int dst, void* to, size_t bytes, De
     }
     if (waited_for == nullptr) return vcopy_elsewhere(source, target, bytes, deadline);
     const uint32_t seen = waited_for == &source ? prepared_source : prepared;
-    if (nap_on(region_.at(waited_for->slot).event, seen, deadline) == Woken::kOver) {
-      return EDVSTIMEDOUT;
-    }
+    const Woken woken = nap_on(region_.at(waited_for->slot).event, seen, deadline);
+    if (!still_bound()) return EDVSSHUTDOWN;
+    if (woken == Woken::kOver) return EDVSTIMEDOUT;
   }
 }
 

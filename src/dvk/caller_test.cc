@@ -25,13 +25,13 @@ class CallerTest : public testing::Test {
     identity.kind = Kind::kLocal;
     identity.pid = getpid();
     identity.tid = static_cast<int>(my_tid());
-    bind(region_, slot(endpoint), identity);
+    ASSERT_TRUE(bind(region_, slot(endpoint), identity));
   }
   uint32_t slot(int endpoint) const { return region_.slot_of(endpoint); }
 
   template <typename Call>
   int as(int endpoint, Call call) {
-    Caller caller(region_, slot(endpoint), my_tid());
+    Caller caller(region_, slot(endpoint), {my_tid(), static_cast<uint32_t>(getpid())});
     if (caller.status() != OK) return caller.status();
     return call(caller);
   }
@@ -355,18 +355,18 @@ TEST_F(CallerTest, AnEarlierGenerationIsNotItsSuccessor) {
 TEST_F(CallerTest, ABackupsCallsEndAtTheirDeadline) {
   bind_local(1);
   region_.at(slot(1)).kind.store(static_cast<uint32_t>(Kind::kBackup));
-  EXPECT_EQ(Caller(region_, slot(1), my_tid(), Deadline::at_ns(0)).status(), EDVSAGAIN);
-  EXPECT_EQ(Caller(region_, slot(1), my_tid(), Deadline::after_ms(20)).status(), EDVSTIMEDOUT);
+  EXPECT_EQ(Caller(region_, slot(1), {my_tid()}, Deadline::at_ns(0)).status(), EDVSAGAIN);
+  EXPECT_EQ(Caller(region_, slot(1), {my_tid()}, Deadline::after_ms(20)).status(), EDVSTIMEDOUT);
 }
 
 TEST_F(CallerTest, SoDoCallsOfWhoMigratesForLong) {
   bind_local(1);
   close_gate(region_, slot(1));
-  EXPECT_EQ(Caller(region_, slot(1), my_tid(), Deadline::at_ns(0)).status(), EDVSAGAIN);
-  EXPECT_EQ(Caller(region_, slot(1), my_tid(), Deadline::after_ms(20)).status(), EDVSTIMEDOUT);
+  EXPECT_EQ(Caller(region_, slot(1), {my_tid()}, Deadline::at_ns(0)).status(), EDVSAGAIN);
+  EXPECT_EQ(Caller(region_, slot(1), {my_tid()}, Deadline::after_ms(20)).status(), EDVSTIMEDOUT);
   EXPECT_EQ(region_.at(slot(1)).inside.load(), 0u);
   open_gate(region_, slot(1));
-  EXPECT_EQ(Caller(region_, slot(1), my_tid(), Deadline::at_ns(0)).status(), OK);
+  EXPECT_EQ(Caller(region_, slot(1), {my_tid()}, Deadline::at_ns(0)).status(), OK);
 }
 
 TEST_F(CallerTest, AShortMigrationDoesNotMakeACallFail) {
@@ -380,7 +380,7 @@ TEST_F(CallerTest, AShortMigrationDoesNotMakeACallFail) {
     while ((event.load() & 1) == 0) std::this_thread::yield();  // until it sleeps at the gate
     open_gate(region_, slot(1));
   });
-  Caller caller(region_, slot(1), my_tid(), Deadline::at_ns(0));
+  Caller caller(region_, slot(1), {my_tid()}, Deadline::at_ns(0));
   EXPECT_EQ(caller.status(), OK);
   message m{};
   EXPECT_EQ(caller.receive(ANY, m, Deadline::at_ns(0), RxMode::kAny), OK);

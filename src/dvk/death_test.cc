@@ -88,7 +88,7 @@ void DeathTest::complain(const std::string& what) {
 template <typename Call>
 int DeathTest::timed(int endpoint, const char* what, Call call) {
   const int64_t begin = Deadline::now_ns();
-  Caller caller(region_, slot(endpoint), static_cast<uint32_t>(getpid()));
+  Caller caller(region_, slot(endpoint), {static_cast<uint32_t>(getpid())});
   const int rc =
       caller.status() == OK ? call(caller, Deadline::after_ms(kDeadlineMs)) : caller.status();
   const int64_t took_ms = (Deadline::now_ns() - begin) / 1'000'000;
@@ -180,7 +180,7 @@ void DeathTest::start(int index) {
   identity.epoch = 1;
   identity.kind = Kind::kLocal;
   identity.pid = identity.tid = worker.pid;
-  bind(region_, slot(worker.endpoint), identity);
+  while (!bind(region_, slot(worker.endpoint), identity)) ::usleep(10);
 }
 
 void DeathTest::stop(Worker& worker) {

@@ -26,12 +26,23 @@
 //             (the filler is the source's slot, or the owner's own when dvsd delivers an answer)
 //             kWaiting ⇄ kParked          (dvsd, while the endpoint is migrating)
 //             kWaiting ──▶ kIdle          (owner: deadline, or it looks for queued senders again)
+//             kFilling ──▶ kAbandoned ──▶ kIdle  (the owner has gone; the filler, when it has found
+//                                                 that out, or dvsd, when the filler is dead)
 //
 // Rendezvous. A sender first tries to push: it claims the receiver's rx, writes the message and
 // publishes kFull. Otherwise it posts: the message stays in its own tx and its bit is set in the
 // receiver's sender set; the receiver pulls it. The receiver announces kWaiting and THEN looks at
 // its sender set; a sender posts and THEN looks at rx: with sequentially consistent accesses one of
 // the two sees the other, so no wake-up is lost.
+//
+// Slots are used again. A thread touches its own descriptor, and acts in its name, only while it is
+// `inside`, which it enters and then looks whether it is still bound. An endpoint that is taken
+// from a living process is gone for others at once (kind), but its slot is not given to a next
+// owner before its thread is outside, nor while anybody fills its wait or touches its memory: so
+// nobody needs to ask at each store whose descriptor it is by now. bind() and unbind() say whether
+// it is that far; none of these moments lasts longer than a few instructions, a copy, or a thread's
+// turn on the processor. Whoever addresses a slot looks for the endpoint between the look at the
+// word that it swaps and the swap.
 //
 // Mirrors. A descriptor whose process lives on another node is that process's proxy here: dvsd
 // writes its remote operation into the mirror's tx (and, for a sendrec, opens its rx for the
@@ -109,14 +120,23 @@ enum class Kind : uint32_t {
 // Descriptor::flags
 constexpr uint32_t kMigrating = 1u << 0;  // START seen, no outcome yet: the gate is closed
 constexpr uint32_t kWokenUp = 1u << 1;    // dvk_wakeup() while not receiving
+constexpr uint32_t kLeaving = 1u << 2;    // unbound, but its owner's thread is still inside
 
-// Descriptor::busy
+// Descriptor::busy: a tid, which of the slot's owners it is (incarnation modulo 256), and
+constexpr uint32_t kTidBits = 22;  // pid_max is 2^22 at most
 constexpr uint32_t kResting =
     1u << 31;  // its thread sleeps in a receive: a signal's handler may send
 constexpr uint32_t kNested = 1u << 30;  // ... and is just doing so
 
 enum class TxPhase : uint8_t { kIdle = 0, kPosted = 1, kTaken = 2, kDone = 3, kCancel = 4 };
-enum class RxPhase : uint8_t { kIdle = 0, kWaiting = 1, kParked = 2, kFilling = 3, kFull = 4 };
+enum class RxPhase : uint8_t {
+  kIdle = 0,
+  kWaiting = 1,
+  kParked = 2,
+  kFilling = 3,
+  kFull = 4,
+  kAbandoned = 5
+};
 
 // What an operation is. On the wire too: never renumber.
 enum class OpKind : uint8_t {
@@ -161,7 +181,7 @@ struct RxWord {
   RxPhase phase = RxPhase::kIdle;
   RxMode mode = RxMode::kAny;
   uint16_t filter = kAnySlot;  // slot messages are accepted from
-  uint16_t filler = 0;         // kFilling, kFull: slot of the source
+  uint16_t filler = 0;         // kFilling, kFull, kAbandoned: slot of the source
   uint32_t tag = 0;            // 24 bits, grows with every wait
 
   uint64_t pack() const {
@@ -243,7 +263,7 @@ struct alignas(64) Descriptor {
   // Sleeping and the gate.
   alignas(64) Atomic<uint32_t> event;  // futex: bit 0 = somebody sleeps, rest counts changes
   Atomic<uint32_t> inside;  // 1 while the owner's thread is between the gate and its next wait
-  Atomic<uint32_t> busy;    // tid of the thread in a call, with kResting, kNested
+  Atomic<uint32_t> busy;    // the thread in a call: see kTidBits
 
   // The permission record: what is NOT allowed, bit by bit (calls: DVK_SEND ...; peers: slots below
   // 64). Written by dvk_setpriv(), kept from misuse by libdvk alone.

@@ -30,15 +30,11 @@ void announce_bind(const Region& region, uint32_t slot) {
 
 // Takes back whatever the slot's owner has outstanding or waits for. The number and the tag go on,
 // so that nobody who looked before can mistake what comes later for it.
-void end_operations(Descriptor& d) {
+void end_operations(const Region& region, uint32_t slot) {
+  Descriptor& d = region.at(slot);
   TxWord tx = load_tx(d);
   while (!swap_tx(d, tx, TxWord{TxPhase::kIdle, 0, tx.number})) tx = load_tx(d);
-  RxWord rx;
-  RxWord ended;
-  do {
-    rx = load_rx(d);
-    ended.tag = rx.tag + 1;
-  } while (!swap_rx(d, rx, ended));
+  end_wait(region, slot);
 }
 
 // What an owner counts its operations from, the same on all nodes. Not from 0: who looked at the
@@ -51,9 +47,7 @@ uint64_t first_number(uint64_t incarnation, uint32_t successor = 0) {
 void reset_operations(const Region& region, uint32_t slot, uint64_t incarnation) {
   Descriptor& d = region.at(slot);
   d.flags.store(0);
-  d.inside.store(0);
-  d.busy.store(0);
-  end_operations(d);
+  end_operations(region, slot);
   d.tx.store(TxWord{TxPhase::kIdle, 0, first_number(incarnation)}.pack());
   d.tx_peer.store(NONE);
   d.notify_value.store(0);
@@ -89,20 +83,62 @@ Identity identity_of(const Region& region, uint32_t slot) {
   return identity;
 }
 
-void bind(const Region& region, uint32_t slot, const Identity& identity) {
+namespace {
+
+bool touches(const Descriptor& d, const std::vector<uint32_t>& slots) {
+  return std::any_of(std::begin(d.touching), std::end(d.touching), [&](const auto& touched) {
+    const uint32_t slot = touched.load();
+    return slot != 0 && contains(slots, slot - 1);
+  });
+}
+
+bool is_touched(const Region& region, const std::vector<uint32_t>& slots) {
+  for (uint32_t peer = 0; peer < region.slots(); ++peer) {
+    if (touches(region.at(peer), slots)) return true;
+  }
+  return false;
+}
+
+// Takes the slot from its predecessor, which may have gone without our hearing of it. Who waits for
+// an endpoint that was only named (dvk_rmtbind) has waited for this one. False: not yet.
+bool vacate(const Region& region, uint32_t slot) {
+  Descriptor& d = region.at(slot);
+  const bool named = load_kind(d) == Kind::kRemote && d.incarnation.load() == 0;
+  const bool in_use = load_kind(d) != Kind::kFree || is_leaving(region, slot);
+  if (in_use && !named && !unbind(region, slot)) return false;
+  if (load_rx(d).phase == RxPhase::kAbandoned || is_touched(region, {slot})) return false;
+  if (!named) release_peers(region, slot);  // they meant its predecessor
+  return true;
+}
+
+}  // namespace
+
+bool is_leaving(const Region& region, uint32_t slot) {
+  return (region.at(slot).flags.load() & kLeaving) != 0;
+}
+
+std::vector<uint32_t> holders(const Region& region, uint32_t slot) {
+  std::vector<uint32_t> found;
+  if (region.at(slot).inside.load() != 0) found.push_back(slot);
+  const RxWord rx = load_rx(region.at(slot));
+  if (rx.phase == RxPhase::kAbandoned && rx.filler < region.slots()) found.push_back(rx.filler);
+  for (uint32_t peer = 0; peer < region.slots(); ++peer) {
+    if (touches(region.at(peer), {slot})) found.push_back(peer);
+  }
+  return found;
+}
+
+bool bind(const Region& region, uint32_t slot, const Identity& identity) {
   Descriptor& d = region.at(slot);
   const bool same = load_kind(d) != Kind::kFree && d.incarnation.load() == identity.incarnation;
   if (!same) {
-    // Its predecessor may have gone without our hearing of it. Who waits for an endpoint that was
-    // only named (dvk_rmtbind) has waited for this one.
-    const bool named = load_kind(d) == Kind::kRemote && d.incarnation.load() == 0;
-    if (load_kind(d) != Kind::kFree && !named) unbind(region, slot);
-    if (!named) release_peers(region, slot);  // they meant its predecessor
+    if (!vacate(region, slot)) return false;
     reset_operations(region, slot, identity.incarnation);
   }
   set_identity(d, identity);
   d.kind.store(static_cast<uint32_t>(identity.kind));
   announce_bind(region, slot);
+  return true;
 }
 
 void drop_standby(const Region& region, uint32_t slot) {
@@ -111,7 +147,7 @@ void drop_standby(const Region& region, uint32_t slot) {
   if (kind != Kind::kBackup && kind != Kind::kReplica) return;
   d.kind.store(static_cast<uint32_t>(Kind::kRemote));
   if (kind == Kind::kReplica) {
-    end_operations(d);
+    end_operations(region, slot);
     release_peers(region, slot);
   }
   for (auto& touched : d.touching) touched.store(0);
@@ -126,7 +162,7 @@ void bury(const Region& region, uint32_t slot) {
   Descriptor& d = region.at(slot);
   for (auto& touched : d.touching) touched.store(0);
   d.inside.store(0);
-  end_operations(d);
+  end_operations(region, slot);
   // It may have died between the two stores of setting a bit somewhere.
   region.outbound().repair();
   for (uint32_t peer = 0; peer < region.slots(); ++peer) {
@@ -146,17 +182,21 @@ void wake_everybody(const Region& region) {
 
 namespace {
 
-void leave(const Region& region, uint32_t slot, Kind kind) {
+// False: the owner's thread is still inside.
+bool leave(const Region& region, uint32_t slot, Kind kind) {
   Descriptor& d = region.at(slot);
-  const bool was_here = acts_here(load_kind(d));
+  if (acts_here(load_kind(d))) d.flags.fetch_or(kLeaving);
   // The kind first: who posts from now on sees it, who posted before is released below.
-  d.kind.store(static_cast<uint32_t>(kind));
-  end_operations(d);
+  if (load_kind(d) != kind) {
+    d.kind.store(static_cast<uint32_t>(kind));
+    announce_bind(region, slot);
+  }
+  if (d.inside.load() != 0 && kind == Kind::kFree) return false;
+  end_operations(region, slot);
   // What became of operations for a process elsewhere, its last node knows (RemoteOps).
-  if (was_here) release_peers(region, slot);
+  if (is_leaving(region, slot)) release_peers(region, slot);
   d.flags.store(0);
   d.busy.store(0);
-  d.inside.store(0);
   d.pid.store(0);
   d.tid.store(0);
   // Specific receivers look again and find nobody to wait for.
@@ -165,11 +205,12 @@ void leave(const Region& region, uint32_t slot, Kind kind) {
     if (rx.phase == RxPhase::kWaiting && rx.filter == slot) event_signal(region.at(peer).event);
   }
   announce_bind(region, slot);
+  return true;
 }
 
 }  // namespace
 
-void unbind(const Region& region, uint32_t slot) { leave(region, slot, Kind::kFree); }
+bool unbind(const Region& region, uint32_t slot) { return leave(region, slot, Kind::kFree); }
 
 void retire(const Region& region, uint32_t slot) { leave(region, slot, Kind::kEnded); }
 
@@ -191,7 +232,7 @@ void post_warning(const Region& region, uint32_t slot, int to, message m) {
 
 void succeed(const Region& region, uint32_t slot, uint32_t epoch) {
   Descriptor& d = region.at(slot);
-  end_operations(d);
+  end_operations(region, slot);
   const uint64_t number = std::max(load_tx(d).number, first_number(d.incarnation.load(), epoch));
   d.tx.store(TxWord{TxPhase::kIdle, 0, number}.pack());
   for (auto& touched : d.touching) touched.store(0);
@@ -216,17 +257,6 @@ bool park(Descriptor& d) {
   const RxWord rx = load_rx(d);
   if (rx.phase == RxPhase::kWaiting) return swap_rx(d, rx, rx.with(RxPhase::kParked));
   return rx.phase != RxPhase::kFilling;
-}
-
-bool is_touched(const Region& region, const std::vector<uint32_t>& slots) {
-  for (uint32_t peer = 0; peer < region.slots(); ++peer) {
-    const Descriptor& d = region.at(peer);
-    for (const auto& touched : d.touching) {
-      const uint32_t slot = touched.load();
-      if (slot != 0 && contains(slots, slot - 1)) return true;
-    }
-  }
-  return false;
 }
 
 }  // namespace

@@ -27,12 +27,20 @@ Identity identity_of(const Region& region, uint32_t slot);
 
 // Binds or re-binds a slot. A new incarnation starts with nothing outstanding (and a notification
 // of its predecessor that nobody has fetched is gone); the same one keeps its operations (its node
-// or kind has changed).
-void bind(const Region& region, uint32_t slot, const Identity& identity);
+// or kind has changed). False: nothing is bound yet, since somebody is in the middle of something
+// with its predecessor; to be called again. That is over soon, unless somebody was stopped there.
+[[nodiscard]] bool bind(const Region& region, uint32_t slot, const Identity& identity);
 
 // The endpoint is gone, everywhere. Wakes everybody who waits for it; operations for one that was
-// elsewhere are still RemoteOps's to end.
-void unbind(const Region& region, uint32_t slot);
+// elsewhere are still RemoteOps's to end. False: it is gone, but its thread, which lives, is still
+// inside a call; to be called again, or else what others have given it is not ended. (A dead one is
+// buried before.)
+bool unbind(const Region& region, uint32_t slot);
+
+// Whether an unbind of it is not at its end, and whose threads (the slots that they are or were
+// bound to) are in the middle of something with the slot's last owner.
+bool is_leaving(const Region& region, uint32_t slot);
+std::vector<uint32_t> holders(const Region& region, uint32_t slot);
 
 // The backup or replica in a slot of this node has gone: what is left is the mirror of its primary.
 void drop_standby(const Region& region, uint32_t slot);
@@ -48,7 +56,7 @@ void wake_everybody(const Region& region);
 
 // The process in a slot has ended and has somebody to tell (dc_warn2proc, priv_warn): for everybody
 // else it is gone at once. Then post_warning() for one after the other, each when has_warned() says
-// that the last one is over; dvsd is told by the doorbell. unbind() at the end.
+// that the last one is over; dvsd is told by the doorbell. unbind() at the end. REQUIRES: buried.
 void retire(const Region& region, uint32_t slot);
 void post_warning(const Region& region, uint32_t slot, int to, message m);
 bool has_warned(const Region& region, uint32_t slot);
@@ -80,7 +88,9 @@ void open_gate(const Region& region, uint32_t slot);
 void commit_away(const Region& region, const std::vector<uint32_t>& slots, uint32_t node,
                  uint32_t epoch);
 
-// COMMIT on the target, before the processes run: takes the capsule in.
-void commit_here(const Region& region, const Capsule& capsule, uint32_t self, uint32_t epoch);
+// COMMIT on the target, before the processes run: takes the capsule in. False: nothing is done yet,
+// since somebody is in the middle of something with an earlier owner of a slot; to be called again.
+[[nodiscard]] bool commit_here(const Region& region, const Capsule& capsule, uint32_t self,
+                               uint32_t epoch);
 
 }  // namespace dvs::dvk

@@ -23,7 +23,7 @@ class NodeViewTest : public testing::Test {
     identity.node = node;
     identity.kind = node == region.header().local_node ? Kind::kLocal : Kind::kRemote;
     identity.name = "p" + std::to_string(slot);
-    bind(region, slot, identity);
+    ASSERT_TRUE(bind(region, slot, identity));
   }
   // As a client's request that the server took looks in a region.
   void take_request(const Region& region, uint64_t number) {
@@ -53,7 +53,7 @@ TEST_F(NodeViewTest, AnAnswerOutlivesWhoGaveIt) {
     take_request(region, 5);
     message answer{};
     answer.m_type = 3;
-    ASSERT_TRUE(try_push(region, kServer, kClient, OpKind::kReply, answer, 0));
+    ASSERT_TRUE(try_push(region, kServer, region.number_of(kClient), OpKind::kReply, answer, 0));
     if (died) bury(region, kServer);
     unbind(region, kServer);
     EXPECT_EQ(load_tx(region.at(kClient)).phase, TxPhase::kTaken) << "no error was put over it";
@@ -69,14 +69,15 @@ TEST_F(NodeViewTest, AMovedServerStillOwesWhatItTook) {
   }
   take_request(source_, 1ull << 40 | 5);
   const Capsule capsule = extract(source_, {kServer});
-  commit_here(target_, capsule, 1, 2);
+  ASSERT_TRUE(commit_here(target_, capsule, 1, 2));
   commit_away(source_, {kServer}, 1, 2);
   EXPECT_EQ(identity_of(target_, kServer).kind, Kind::kLocal);
   EXPECT_EQ(identity_of(source_, kServer).kind, Kind::kRemote);
   message answer{};
   answer.m_type = 3;
-  EXPECT_TRUE(try_push(target_, kServer, kClient, OpKind::kReply, answer, 0));
-  EXPECT_FALSE(try_push(target_, kServer, kClient, OpKind::kReply, answer, 0)) << "twice";
+  const int client = target_.number_of(kClient);
+  EXPECT_TRUE(try_push(target_, kServer, client, OpKind::kReply, answer, 0));
+  EXPECT_FALSE(try_push(target_, kServer, client, OpKind::kReply, answer, 0)) << "twice";
 }
 
 TEST_F(NodeViewTest, AMovedServerIntroducesItsClientsToATargetThatHasNotHeardOfThem) {
@@ -84,7 +85,7 @@ TEST_F(NodeViewTest, AMovedServerIntroducesItsClientsToATargetThatHasNotHeardOfT
   bind_at(source_, kClient, 2, 9);
   take_request(source_, 9ull << 40 | 1);
   source_.notifies(kServer).set(kClient);
-  commit_here(target_, extract(source_, {kServer}), 1, 2);
+  ASSERT_TRUE(commit_here(target_, extract(source_, {kServer}), 1, 2));
   const Identity client = identity_of(target_, kClient);
   EXPECT_EQ(client.kind, Kind::kRemote);
   EXPECT_EQ(client.incarnation, 9u);
@@ -98,7 +99,7 @@ TEST_F(NodeViewTest, CommitMayBeRepeated) {
   for (Region* region : {&source_, &target_}) bind_at(*region, kServer, 0);
   const Capsule capsule = extract(source_, {kServer});
   for (int i = 0; i < 2; ++i) {
-    commit_here(target_, capsule, 1, 2);
+    ASSERT_TRUE(commit_here(target_, capsule, 1, 2));
     commit_away(source_, {kServer}, 1, 2);
     // What happened since is not undone by the second time.
     Descriptor& d = target_.at(kServer);
@@ -137,14 +138,47 @@ TEST_F(NodeViewTest, AnEndpointOfTheLargestTableGoesQuickly) {
   EXPECT_LT(best, std::chrono::milliseconds(200));  // about 1, without sanitizers
 }
 
-TEST_F(NodeViewTest, ASlowFillerDoesNotReachTheSlotsNextOwner) {
+Identity next_owner(const Region& region, uint32_t slot) {
+  return {region.number_of(slot), 2, 1, 0, Kind::kLocal, 1, 1, "next"};
+}
+
+TEST_F(NodeViewTest, ASlotIsNotGivenAwayWhileSomebodyWritesToItsLastOwner) {
   bind_at(source_, kServer, 0);
+  bind_at(source_, kClient, 0);
   const RxWord wait{RxPhase::kFilling, RxMode::kAny, kAnySlot, kClient, 4};
   source_.at(kServer).rx.store(wait.pack());
   bury(source_, kServer);
-  unbind(source_, kServer);
-  bind_at(source_, kServer, 0, 2);
+  EXPECT_TRUE(unbind(source_, kServer));
+  EXPECT_FALSE(bind(source_, kServer, next_owner(source_, kServer)));
+  EXPECT_EQ(holders(source_, kServer), std::vector<uint32_t>{kClient});
   EXPECT_FALSE(swap_rx(source_.at(kServer), wait, wait.with(RxPhase::kFull)));
+  bury(source_, kClient);  // in the middle of it
+  EXPECT_TRUE(bind(source_, kServer, next_owner(source_, kServer)));
+}
+
+TEST_F(NodeViewTest, ASlotIsNotGivenAwayWhileSomebodyTouchesItsLastOwner) {
+  bind_at(source_, kServer, 0);
+  bind_at(source_, kClient, 0);
+  source_.at(kClient).touching[0].store(kServer + 1);
+  bury(source_, kServer);
+  EXPECT_TRUE(unbind(source_, kServer));
+  EXPECT_FALSE(bind(source_, kServer, next_owner(source_, kServer)));
+  source_.at(kClient).touching[0].store(0);
+  EXPECT_TRUE(bind(source_, kServer, next_owner(source_, kServer)));
+}
+
+TEST_F(NodeViewTest, ASlotIsNotGivenAwayWhileItsLastOwnerIsInACall) {
+  bind_at(source_, kServer, 0);
+  bind_at(source_, kClient, 0);
+  take_request(source_, 1ull << 40 | 5);
+  source_.at(kServer).inside.store(17);
+  EXPECT_FALSE(unbind(source_, kServer));
+  EXPECT_EQ(load_kind(source_.at(kServer)), Kind::kFree) << "nobody finds it any more";
+  EXPECT_EQ(load_tx(source_.at(kClient)).phase, TxPhase::kTaken) << "it may just be answering";
+  EXPECT_FALSE(bind(source_, kServer, next_owner(source_, kServer)));
+  source_.at(kServer).inside.store(0);
+  EXPECT_TRUE(bind(source_, kServer, next_owner(source_, kServer)));
+  EXPECT_EQ(load_tx(source_.at(kClient)), (TxWord{TxPhase::kDone, EDVSSRCDIED, 1ull << 40 | 5}));
 }
 
 TEST_F(NodeViewTest, CapsulesThatMakeNoSenseAreRefused) {
@@ -167,7 +201,7 @@ TEST_F(NodeViewTest, CapsulesThatMakeNoSenseAreRefused) {
     if (auto capsule = decode_capsule(bad, 128); capsule.ok()) {
       Region region = make(1);
       bind_at(region, kClient, 2);
-      commit_here(region, *capsule, 1, 2);
+      static_cast<void>(commit_here(region, *capsule, 1, 2));
     }
   }
 }

@@ -39,9 +39,15 @@ bool fill(const Region& region, uint32_t target, const RxWord& filling, OpKind k
   Descriptor& receiver = region.at(target);
   receiver.rx_kind.store(static_cast<uint32_t>(kind), kContents);
   receiver.rx_message.store(m);
-  if (!swap_rx(receiver, filling, filling.with(RxPhase::kFull))) return false;
-  tell_owner(region, target);
-  return true;
+  if (swap_rx(receiver, filling, filling.with(RxPhase::kFull))) {
+    tell_owner(region, target);
+    return true;
+  }
+  const RxWord ended = load_rx(receiver);
+  if (ended.phase == RxPhase::kAbandoned && ended.filler == filling.filler) {
+    swap_rx(receiver, ended, ended.with(RxPhase::kIdle));
+  }
+  return false;
 }
 
 RxWord claimed_by(const RxWord& rx, uint32_t filler) {
@@ -52,13 +58,16 @@ RxWord claimed_by(const RxWord& rx, uint32_t filler) {
 
 }  // namespace
 
-bool try_push(const Region& region, uint32_t source, uint32_t target, OpKind kind, const message& m,
+bool try_push(const Region& region, uint32_t source, int endpoint, OpKind kind, const message& m,
               uint64_t number) {
+  const uint32_t target = region.slot_of(endpoint);
   Descriptor& receiver = region.at(target);
   RxWord rx;
   do {
     rx = load_rx(receiver);
-    if (!admits(region, rx, receiver, source, kind)) return false;
+    if (!admits(region, rx, receiver, source, kind) || !region.names(endpoint, target)) {
+      return false;
+    }
   } while (!swap_rx(receiver, rx, claimed_by(rx, source)));
   if (kind == OpKind::kSendRec) {
     region.at(source).tx.store(TxWord{TxPhase::kTaken, 0, number}.pack());
@@ -108,6 +117,10 @@ bool try_pull(const Region& region, uint32_t target, uint32_t source, Taken& tak
   }
   taken.kind = load_tx_kind(sender);
   if (!is_message(taken.kind)) return false;
+  if (!region.names(sender.tx_peer.load(), target)) {  // it meant the slot's last owner
+    finish(region, source, posted.number, EDVSDSTDIED);
+    return false;
+  }
   if (!may_receive(region.at(target), source)) {
     finish(region, source, posted.number, EDVSTRAPDENIED);
     return false;
@@ -125,7 +138,8 @@ bool try_pull(const Region& region, uint32_t target, uint32_t source, Taken& tak
 bool record_notification(const Region& region, uint32_t source, uint32_t target) {
   Descriptor& sender = region.at(source);
   TxWord tx = load_tx(sender);
-  if (load_tx_kind(sender) != OpKind::kNotify || region.slot_of(sender.tx_peer.load()) != target) {
+  if (load_tx_kind(sender) != OpKind::kNotify || region.slot_of(sender.tx_peer.load()) != target ||
+      !(load_tx(sender) == tx)) {  // a later operation may just be written
     return false;
   }
   if (!may_receive(region.at(target), source)) {
@@ -171,6 +185,22 @@ int wake_up(const Region& region, uint32_t slot) {
   return rx.phase == RxPhase::kWaiting && rx.filter == kAnySlot ? OK : EDVSPROCRUN;
 }
 
+void end_wait(const Region& region, uint32_t slot) {
+  Descriptor& d = region.at(slot);
+  for (;;) {
+    const RxWord rx = load_rx(d);
+    if (rx.phase == RxPhase::kAbandoned) return;
+    RxWord ended;
+    ended.tag = rx.tag + 1;
+    // (Its own slot stands for dvsd, which does not come here while it fills.)
+    if (rx.phase == RxPhase::kFilling && rx.filler != slot) {
+      ended.phase = RxPhase::kAbandoned;
+      ended.filler = rx.filler;
+    }
+    if (swap_rx(d, rx, ended)) return;
+  }
+}
+
 void release_peers(const Region& region, uint32_t slot) {
   for (uint32_t peer = 0; peer < region.slots(); ++peer) {
     if (peer == slot) continue;
@@ -178,6 +208,9 @@ void release_peers(const Region& region, uint32_t slot) {
     const RxWord rx = load_rx(d);
     if (rx.filler == slot && rx.phase == RxPhase::kFilling) {
       if (swap_rx(d, rx, rx.with(RxPhase::kWaiting))) tell_owner(region, peer);
+    }
+    if (rx.filler == slot && rx.phase == RxPhase::kAbandoned) {
+      swap_rx(d, rx, rx.with(RxPhase::kIdle));
     }
     if (rx.filler == slot && rx.phase == RxPhase::kFull) tell_owner(region, peer);
     if (region.notifies(peer).test(slot)) tell_owner(region, peer);

@@ -60,10 +60,10 @@ inline bool claim_memory(Descriptor& party) {
   return phase == RxPhase::kWaiting || phase == RxPhase::kParked || phase == RxPhase::kFilling;
 }
 
-// Push: hands `m` from slot `source` to the process (or mirror) in slot `target` if it waits for
-// exactly that. For a sendrec, marks the source's operation `number` as taken before the target
-// can see the message. False: it does not wait; nothing happened.
-bool try_push(const Region& region, uint32_t source, uint32_t target, OpKind kind, const message& m,
+// Push: hands `m` from slot `source` to the process (or mirror) with the endpoint `target` if it
+// waits for exactly that. For a sendrec, marks the source's operation `number` as taken before the
+// target can see the message. False: it does not wait; nothing happened.
+bool try_push(const Region& region, uint32_t source, int target, OpKind kind, const message& m,
               uint64_t number);
 
 // Gives the answer `m` (of kind kReply or kRelay) to the process in slot `target` for its request
@@ -95,6 +95,10 @@ bool record_notification(const Region& region, uint32_t source, uint32_t target)
 // Ends the receive from ANY that a process of this node waits in, or a later one. OK: it waited in
 // one; EDVSPROCRUN: it did not; EDVSRMTPROC, EDVSMIGRATE: nothing was done.
 int wake_up(const Region& region, uint32_t slot);
+
+// Ends the wait of the process in `slot`, which has gone or waits no more, whatever it has come to.
+// A filler that is just writing finds that out (kAbandoned).
+void end_wait(const Region& region, uint32_t slot);
 
 // Ends everything that waits for the process in `slot`, which has gone: posted operations with
 // EDVSDSTDIED, taken requests with EDVSSRCDIED. Undoes a push that the dead process began, and

@@ -46,6 +46,8 @@ const Region* my_region() {
 
 int my_tid() { return me().tid; }
 
+Thread my_thread() { return {static_cast<uint32_t>(me().tid), static_cast<uint32_t>(me().pid)}; }
+
 bool belongs_here(const Descriptor& d) {
   return runs_here(load_kind(d)) || load_kind(d) == Kind::kBackup;
 }

@@ -9,6 +9,7 @@ namespace dvs::dvk {
 const Region* my_region();
 
 int my_tid();
+Thread my_thread();
 
 // The slot bound to the calling thread, else to its process's main thread; slots() when none is.
 uint32_t my_slot(const Region& region);
@@ -42,7 +43,7 @@ int with_caller(int call, Uses uses, long timeout_ms, Work work) {
   const Deadline deadline = deadline_of(timeout_ms);
   const uint32_t slot = my_slot(*region);
   if (slot == region->slots()) return EDVSNOTBIND;
-  Caller caller(*region, slot, static_cast<uint32_t>(my_tid()), deadline);
+  Caller caller(*region, slot, my_thread(), deadline);
   if (caller.status() != OK) return caller.status();
   if (!may_call(region->at(slot), call)) return EDVSBADCALL;
   if (caller.nested() && uses == Uses::kReceives) return EDVSBUSY;

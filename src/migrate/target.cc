@@ -96,9 +96,15 @@ void Target::carry_out() {
 void Target::commit() {
   begin_phase("resume");
   phase_ = Phase::kFinished;
-  if (Status taken = host_.take_in(record_); !taken.ok()) {
-    log::error("migration {}: {}", record_.id, taken.error().message());
-  }
+  host_.take_in(record_, [self = shared_from_this()](Result<bool> taken) {
+    if (!taken.ok()) {
+      log::error("migration {}: {}", self->record_.id, taken.error().message());
+    }
+    self->resume();
+  });
+}
+
+void Target::resume() {
   auto finish = [self = shared_from_this()](Result<bool> resumed) {
     if (!resumed.ok()) {
       log::error("migration {}: cannot resume: {}", self->record_.id, resumed.error().message());

@@ -28,7 +28,7 @@ class TargetHost {
   virtual void propose_commit(const MigrationRecord& record) = 0;
   virtual void propose_rollback(const MigrationRecord& record, const std::string& reason) = 0;
   // COMMIT: the endpoints are bound here; called before the process runs.
-  virtual Status take_in(const MigrationRecord& record) = 0;
+  virtual void take_in(const MigrationRecord& record, Done<bool> done) = 0;
   // The process runs (or, after a rollback, is gone): what is left to clean up or to start.
   virtual void settle_in(const MigrationRecord& record) = 0;
   virtual void clean_up(const MigrationRecord& record, Done<bool> done) = 0;
@@ -55,6 +55,7 @@ class Target : public std::enable_shared_from_this<Target> {
   void fail(const Error& error);
   void carry_out();
   void commit();
+  void resume();
   void rollback();
   void begin_phase(const char* name);
   void end_phase(const char* name);

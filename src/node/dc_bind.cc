@@ -18,6 +18,8 @@ namespace {
 
 constexpr auto kBindAgain = std::chrono::milliseconds(500);
 constexpr unsigned kPidfdThread = O_EXCL;  // PIDFD_THREAD, Linux 6.9; missing in older headers
+constexpr auto kLongestWait = std::chrono::milliseconds(100);
+constexpr int kManyWaits = 50;
 constexpr int64_t kWarningLimitNs = 30'000'000'000;  // the original's
 
 }  // namespace
@@ -69,15 +71,52 @@ void DcPart::bind_in_directory(EndpointRecord record, Done<int> done) {
         const auto incarnation = static_cast<uint64_t>(result->revision);
         self->context_.cluster.book_endpoint(self->record_.name, record, incarnation,
                                              result->revision);
-        self->bind_local(record, incarnation);
-        done(self->endpoint_number(record.slot, incarnation));
+        self->bind_local(record, incarnation, [self, record, incarnation, done] {
+          done(self->endpoint_number(record.slot, incarnation));
+        });
       });
+}
+
+// Shows an endpoint in the region, as soon as nobody is in the middle of something with the slot's
+// last owner, and then goes on; not at all if the directory does not say so any more.
+void DcPart::show(uint32_t slot, const dvk::Identity& identity, std::function<void()> then) {
+  if (dvk::bind(region_, slot, identity)) return waits_.erase(slot), then();
+  again_later(slot, [self = shared_from_this(), slot, identity, then = std::move(then)] {
+    const auto* entry = self->context_.cluster.endpoint(self->record_.name, slot);
+    const bool holds = entry != nullptr && entry->incarnation == identity.incarnation &&
+                       entry->record.node == identity.node;
+    if (holds) self->show(slot, identity, then);
+  });
+}
+
+// For what waits until somebody has left a slot: that takes microseconds, or as long as a copy, or
+// until a process that was stopped goes on. Who died there without anybody's looking is buried.
+void DcPart::again_later(uint32_t slot, std::function<void()> then) {
+  if (++waits_[slot] == kManyWaits) {
+    log::warn("DC {}: endpoint {} waits: a process is stopped in the middle of a call",
+              record_.name, region_.number_of(slot));
+  }
+  const auto delay = std::min(std::chrono::milliseconds(waits_[slot]), kLongestWait);
+  run_after(context_.executor, delay, [weak = weak_from_this(), slot, then = std::move(then)] {
+    auto self = weak.lock();
+    if (self == nullptr) return;
+    self->bury_forgotten(slot);
+    then();
+  });
+}
+
+void DcPart::bury_forgotten(uint32_t slot) {
+  for (const uint32_t holder : dvk::holders(region_, slot)) {
+    const auto tid = static_cast<int>(region_.at(holder).inside.load());
+    const bool unbound = dvk::load_kind(region_.at(holder)) == dvk::Kind::kFree;
+    if (unbound && !find_thread(tid).has_value()) dvk::bury(region_, holder);
+  }
 }
 
 // Shows a process of this node in the region and watches it. If it has died meanwhile, the endpoint
 // is given back.
-void DcPart::bind_local(const EndpointRecord& record, uint64_t incarnation) {
-  auto thread = find_thread(record.tid);
+void DcPart::bind_local(const EndpointRecord& record, uint64_t incarnation,
+                        const std::function<void()>& then) {
   dvk::Identity identity;
   identity.endpoint = endpoint_number(record.slot, incarnation);
   identity.incarnation = incarnation;
@@ -88,7 +127,14 @@ void DcPart::bind_local(const EndpointRecord& record, uint64_t incarnation) {
   identity.tid = record.tid;
   identity.name = record.name;
   standbys_.erase(record.slot);
-  dvk::bind(region_, record.slot, identity);
+  show(record.slot, identity, [self = shared_from_this(), record, then] {
+    self->watch_bound(record);
+    then();
+  });
+}
+
+void DcPart::watch_bound(const EndpointRecord& record) {
+  const auto thread = find_thread(record.tid);
   if (thread.has_value()) {
     watch_process(record.slot, thread->first, thread->second);
   } else {
@@ -114,10 +160,26 @@ void DcPart::on_record_gone(uint32_t slot) {
   }
   unwatch(slot);
   warnings_.erase(slot);
-  if (dvk::load_kind(region_.at(slot)) != dvk::Kind::kFree) dvk::unbind(region_, slot);
+  withdraw(slot);
   if (lost.has_value()) bind_again(*lost);
   primary_gone(slot);
   end_orphan(slot);
+}
+
+// Ends an endpoint in the region. Who binds the slot meanwhile sees to the rest.
+void DcPart::withdraw(uint32_t slot) {
+  const uint64_t incarnation = region_.at(slot).incarnation.load();
+  const bool bound = dvk::load_kind(region_.at(slot)) != dvk::Kind::kFree;
+  if (!bound && !dvk::is_leaving(region_, slot)) return;
+  if (dvk::unbind(region_, slot)) {
+    waits_.erase(slot);
+    return;
+  }
+  again_later(slot, [self = shared_from_this(), slot, incarnation] {
+    if (self->region_.at(slot).incarnation.load() != incarnation) return;
+    self->withdraw(slot);
+    self->ops_->on_place_changed(slot);
+  });
 }
 
 EndpointRecord DcPart::record_of(uint32_t slot, const std::string& task,

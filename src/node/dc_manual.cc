@@ -193,7 +193,7 @@ void DcPart::end_manual(const MigrationRecord& record) {
       const bool moved = dvk::load_kind(region_.at(slot)) != dvk::Kind::kLocal;
       unwatch(slot);
       if (moved) dvk::succeed(region_, slot, entry->record.epoch);
-      bind_local(entry->record, entry->incarnation);
+      bind_local(entry->record, entry->incarnation, [] {});
     }
     dvk::open_gate(region_, slot);
     place(slot);

@@ -402,7 +402,13 @@ void DcPart::restore(const MigrationRecord& record, Done<std::unique_ptr<HeldTre
 
 // Binds what the capsule brought, before its owner executes an instruction here. May be repeated
 // after a restart of dvsd.
-Status DcPart::take_in(const MigrationRecord& record) {
+void DcPart::take_in(const MigrationRecord& record, Done<bool> done) {
+  auto capsule = take_task(record);
+  if (!capsule.ok()) return done(capsule.error());
+  commit_capsule(record, std::move(*capsule), std::move(done));
+}
+
+Result<dvk::Capsule> DcPart::take_task(const MigrationRecord& record) {
   const std::string directory = site(record.id).dir;
   DVS_ASSIGN(std::string bytes, read_file(directory + "/" + kCapsulePiece));
   DVS_ASSIGN(dvk::Capsule capsule, dvk::decode_capsule(bytes, region_.slots()));
@@ -412,10 +418,19 @@ Status DcPart::take_in(const MigrationRecord& record) {
   if (task.id != record.task) return Error(Code::kCorrupt, "the images are of another task");
   tasks_[task.id] = task;
   save_task(task);
-  dvk::commit_here(region_, capsule, context_.id, committed_epoch(record));
+  return capsule;
+}
+
+void DcPart::commit_capsule(const MigrationRecord& record, dvk::Capsule capsule, Done<bool> done) {
+  if (!dvk::commit_here(region_, capsule, context_.id, committed_epoch(record))) {
+    const uint32_t slot = record.slots.empty() ? 0 : record.slots.front();
+    return again_later(slot,
+                       [self = shared_from_this(), record, capsule = std::move(capsule),
+                        done = std::move(done)] { self->commit_capsule(record, capsule, done); });
+  }
   // Known before they run: their first call may be a copy that dvsd has to carry out.
   for (uint32_t slot : record.slots) watch_arrived(record, slot);
-  return {};
+  done(true);
 }
 
 void DcPart::settle_in(const MigrationRecord& record) {

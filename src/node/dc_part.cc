@@ -150,6 +150,9 @@ void DcPart::start() {
   guard_ = std::make_unique<dvk::RegionGuard>(region_);
   ops_ = std::make_unique<RemoteOps>(region_, context_.id, static_cast<RemoteOps::Env&>(*this));
   update_nodes();
+  for (uint32_t slot = 0; slot < region_.slots(); ++slot) {
+    if (dvk::is_leaving(region_, slot)) withdraw(slot);
+  }
   for (const auto& [slot, entry] : context_.cluster.endpoints(record_.name)) place(slot);
   ops_->drive_all();
   dvk::wake_everybody(region_);  // the last dvsd may have died before it did
@@ -235,7 +238,7 @@ void DcPart::place(uint32_t slot) {
     // migration; here only what an earlier dvsd had bound is found again.
     if (bound_.count(slot) == 0 && warnings_.count(slot) == 0 &&
         tasks_.count(entry->record.task) != 0 && dvk::acts_here(dvk::load_kind(d))) {
-      bind_local(entry->record, entry->incarnation);
+      bind_local(entry->record, entry->incarnation, [] {});
     }
   } else if (bound_.count(slot) == 0) {
     dvk::Identity identity;

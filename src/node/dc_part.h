@@ -4,6 +4,7 @@
 #pragma once
 
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -150,10 +151,18 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   std::optional<uint32_t> free_user_slot() const;
   int endpoint_number(uint32_t slot, uint64_t incarnation) const;
   void bind_in_directory(EndpointRecord record, Done<int> done);
-  void bind_local(const EndpointRecord& record, uint64_t incarnation);
+  void bind_local(const EndpointRecord& record, uint64_t incarnation,
+                  const std::function<void()>& then);
+  void watch_bound(const EndpointRecord& record);
+  void show(uint32_t slot, const dvk::Identity& identity, std::function<void()> then);
+  void withdraw(uint32_t slot);
+  void again_later(uint32_t slot, std::function<void()> then);
+  void bury_forgotten(uint32_t slot);
   void on_record_gone(uint32_t slot);
   void bind_again(const EndpointRecord& record);
   void watch_process(uint32_t slot, const std::string& task, const ThreadIds& ids);
+  Result<dvk::Capsule> take_task(const MigrationRecord& record);
+  void commit_capsule(const MigrationRecord& record, dvk::Capsule capsule, Done<bool> done);
   void watch_arrived(const MigrationRecord& record, uint32_t slot);
   void await_death(uint32_t slot);
   void unwatch(uint32_t slot) { bound_.erase(slot); }
@@ -223,7 +232,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   std::string image_directory(const MigrationRecord& record) override;
   void restore(const MigrationRecord& record, Done<std::unique_ptr<HeldTree>> done) override;
   void propose_commit(const MigrationRecord& record) override;
-  Status take_in(const MigrationRecord& record) override;
+  void take_in(const MigrationRecord& record, Done<bool> done) override;
   void settle_in(const MigrationRecord& record) override;
   void clean_up(const MigrationRecord& record, Done<bool> done) override;
   void on_target_finished(const MigrationRecord& record) override;
@@ -257,6 +266,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   Doorbells::Listening doorbell_;
   std::map<std::string, Task> tasks_;
   std::map<uint32_t, Bound> bound_;
+  std::map<uint32_t, int> waits_;  // by slot: looks whether somebody has left it
   std::map<uint32_t, Standby> standbys_;
   struct Warning {
     std::vector<int> to;  // endpoints still to tell

@@ -111,9 +111,9 @@ int DcPart::name_remote(uint32_t slot, const Asked& asked) {
   if (known) return d.endpoint.load();
   if (bound != Kind::kFree) return EDVSSLOTUSED;
   const int number = region_.number_of(slot);
-  dvk::bind(region_, slot,
-            {number, 0, 0, static_cast<uint32_t>(asked.node), Kind::kRemote, 0, 0, asked.name});
-  return number;
+  const auto node = static_cast<uint32_t>(asked.node);
+  const dvk::Identity named{number, 0, 0, node, Kind::kRemote, 0, 0, asked.name};
+  return dvk::bind(region_, slot, named) ? number : EDVSRSCBUSY;
 }
 
 void DcPart::serve_unbind(int endpoint, const Answer& answer) {
@@ -122,7 +122,7 @@ void DcPart::serve_unbind(int endpoint, const Answer& answer) {
   if (!region_.names(endpoint, slot)) return answer(EDVSENDPOINT);
   if (standbys_.count(slot) != 0) return end_standby(slot), answer(OK);
   if (entry == nullptr) {  // a remote bind of this node alone
-    dvk::unbind(region_, slot);
+    withdraw(slot);
     ops_->on_place_changed(slot);
     return answer(OK);
   }
@@ -136,7 +136,7 @@ void DcPart::serve_unbind(int endpoint, const Answer& answer) {
                        auto bound = self->bound_.find(slot);
                        if (done) {
                          self->unwatch(slot);
-                         dvk::unbind(self->region_, slot);
+                         self->withdraw(slot);
                        } else if (bound != self->bound_.end()) {
                          bound->second.unbinding = false;
                        }

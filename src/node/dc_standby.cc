@@ -14,7 +14,7 @@ void DcPart::stand_by(uint32_t slot, Kind kind, dvk::Identity primary, const std
   primary.kind = kind;
   primary.pid = ids.dc_pid;
   primary.tid = ids.dc_tid;
-  dvk::bind(region_, slot, primary);
+  if (!dvk::bind(region_, slot, primary)) return;  // not of the endpoint that is known
   Standby& standby = standbys_[slot];
   standby.kind = kind;
   standby.ids = ids;
@@ -72,7 +72,7 @@ void DcPart::place_elsewhere(uint32_t slot, dvk::Identity primary) {
   } else {
     standbys_.erase(slot);
   }
-  dvk::bind(region_, slot, primary);
+  show(slot, primary, [self = shared_from_this(), slot] { self->ops_->on_place_changed(slot); });
 }
 
 // The primary has gone. A backup is told so by finding itself unbound; one of the replicas takes

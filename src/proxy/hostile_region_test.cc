@@ -215,9 +215,9 @@ class HostileRegion : public testing::Test {
     const uint32_t slot = liar.slot(region);
     switch (liar.below(18)) {
       case 0:
-        return dvk::bind(region, slot, liar.identity(region));
+        return static_cast<void>(dvk::bind(region, slot, liar.identity(region)));
       case 1:
-        return dvk::unbind(region, slot);
+        return static_cast<void>(dvk::unbind(region, slot));
       case 2:
         return dvk::bury(region, slot);
       case 3:
@@ -233,7 +233,8 @@ class HostileRegion : public testing::Test {
       case 8:
         return dvk::commit_away(region, liar.slots(region), liar.below(4), liar.epoch());
       case 9:
-        return dvk::commit_here(region, liar.capsule(region), kSelf, liar.epoch());
+        return static_cast<void>(
+            dvk::commit_here(region, liar.capsule(region), kSelf, liar.epoch()));
       case 10:
         return dvk::open_gate(region, slot);
       case 11:
@@ -325,7 +326,8 @@ TEST_F(HostileRegion, AsksForAnEndlessCopy) {
   env.refusals = 0;
   RemoteOps ops(region, kSelf, env);
   for (int number : {5, 6}) {
-    dvk::bind(region, region.slot_of(number), {number, 1, 1, kSelf, Kind::kLocal, 1, 1, "p"});
+    ASSERT_TRUE(
+        dvk::bind(region, region.slot_of(number), {number, 1, 1, kSelf, Kind::kLocal, 1, 1, "p"}));
   }
   region.header().max_copy_bytes = UINT32_MAX;
   region.header().copy_chunk = 1;

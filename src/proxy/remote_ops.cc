@@ -320,6 +320,13 @@ bool RemoteOps::is_final(const Operation& operation) const {
          (tx.phase == TxPhase::kTaken && dvk::load_rx(mirror).phase == RxPhase::kFull);
 }
 
+// Somebody here is writing the answer to an earlier operation, which its owner has given up.
+bool RemoteOps::is_being_answered(const Descriptor& mirror, uint64_t next) {
+  const RxPhase rx = dvk::load_rx(mirror).phase;
+  return dvk::load_tx(mirror).number != next &&
+         (rx == RxPhase::kFilling || rx == RxPhase::kAbandoned);
+}
+
 // Books a request in its owner's mirror, unless it is there already.
 void RemoteOps::book(const Operation& operation) {
   Descriptor& mirror = region_.at(operation.slot);
@@ -382,6 +389,9 @@ void RemoteOps::on_request(NodeId from, const Operation& operation) {
     return answer(from, operation, OperationType::kRetry);
   }
   if (is_final(operation)) return report_to(from, operation.slot);
+  if (is_being_answered(mirror, operation.number)) {
+    return answer(from, operation, OperationType::kRetry);
+  }
   switch (place_of(operation, peer)) {
     case Place::kHere:
       break;

@@ -109,6 +109,7 @@ class RemoteOps {
   enum class Place { kHere, kUnknown, kLeft, kDied };
   Place place_of(const wire::Operation& operation, uint32_t peer) const;
   bool is_final(const wire::Operation& operation) const;
+  static bool is_being_answered(const dvk::Descriptor& mirror, uint64_t next);
   void book(const wire::Operation& operation);
   void hand_over(uint32_t slot);
   void repair(uint32_t slot);

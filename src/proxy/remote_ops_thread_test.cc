@@ -42,7 +42,8 @@ class Cluster {
       identity.node = static_cast<uint32_t>(home);
       identity.kind = node->id == home ? Kind::kLocal : Kind::kRemote;
       identity.pid = node->id == home ? getpid() : 0;
-      dvk::bind(node->region, slot(endpoint), identity);
+      identity.tid = node->id == home ? endpoint + 1 : 0;
+      ASSERT_TRUE(dvk::bind(node->region, slot(endpoint), identity));
     }
     homes_[endpoint] = home;
   }
@@ -56,7 +57,8 @@ class Cluster {
 
   template <typename Call>
   int as(int endpoint, Call call) {
-    Caller caller(region(homes_.at(endpoint)), slot(endpoint), static_cast<uint32_t>(endpoint + 1));
+    Caller caller(region(homes_.at(endpoint)), slot(endpoint),
+                  {static_cast<uint32_t>(endpoint + 1)});
     return caller.status() == OK ? call(caller) : caller.status();
   }
 

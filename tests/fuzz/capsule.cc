@@ -17,7 +17,7 @@ dvk::Region new_region() {
   must(region.ok());
   // Somebody here whom a capsule may speak of.
   dvk::Identity client{6, 1, 1, 1, dvk::Kind::kLocal, 100, 100, "client"};
-  dvk::bind(*region, region->slot_of(client.endpoint), client);
+  must(dvk::bind(*region, region->slot_of(client.endpoint), client));
   return std::move(*region);
 }
 
@@ -32,6 +32,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto again = dvk::decode_capsule(encoded, fuzz::kSlots);
   fuzz::must(again.ok() && dvk::encode_capsule(*again) == encoded);
   const dvk::Region region = fuzz::new_region();
-  dvk::commit_here(region, *capsule, 1, 2);
+  static_cast<void>(dvk::commit_here(region, *capsule, 1, 2));
   return 0;
 }

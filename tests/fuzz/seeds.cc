@@ -66,7 +66,7 @@ void capsules() {
   for (int number : {5, 6, 70}) {
     const dvk::Identity identity{number,       1,  1, 0, dvk::Kind::kLocal, 100 + number,
                                  100 + number, "p"};
-    dvk::bind(*region, region->slot_of(number), identity);
+    if (!dvk::bind(*region, region->slot_of(number), identity)) return;
   }
   const uint32_t server = region->slot_of(5);
   const uint32_t client = region->slot_of(6);

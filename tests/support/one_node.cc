@@ -70,7 +70,7 @@ void OneNode::bind(int endpoint, pid_t pid, pid_t tid) {
   identity.kind = dvk::Kind::kLocal;
   identity.pid = pid;
   identity.tid = tid;
-  dvk::bind(region_, slot, identity);
+  while (!dvk::bind(region_, slot, identity)) sched_yield();
 }
 
 void OneNode::bind_me(int endpoint) {
@@ -79,7 +79,7 @@ void OneNode::bind_me(int endpoint) {
 
 void OneNode::unbind(int endpoint) {
   const std::lock_guard lock(mutex_);
-  dvk::unbind(region_, region_.slot_of(endpoint));
+  while (!dvk::unbind(region_, region_.slot_of(endpoint))) sched_yield();
 }
 
 bool OneNode::is_bound(int endpoint) const {

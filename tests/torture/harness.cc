@@ -102,12 +102,15 @@ void Harness::bind_if_ready(Process& process) {
   }
   for (size_t i = 0; i < process.actors.size(); ++i) {
     const int actor = process.actors[i];
-    bind_actor(actor, process.lives[i], process.pid, ledger_.actors[actor].tid.load());
+    const pid_t tid = ledger_.actors[actor].tid.load();
+    if (!bind_actor(actor, process.lives[i], process.pid, tid)) return;
   }
   process.state = State::kBound;
 }
 
-void Harness::bind_actor(int actor, uint32_t life, pid_t pid, pid_t tid) {
+// False: somebody is still at work with the actor's last life.
+bool Harness::bind_actor(int actor, uint32_t life, pid_t pid, pid_t tid) {
+  if (ledger_.actors[actor].life.load() == life) return true;
   dvk::Identity identity;
   identity.endpoint = ledger_.life(life).endpoint.load();
   identity.incarnation = life;
@@ -117,13 +120,14 @@ void Harness::bind_actor(int actor, uint32_t life, pid_t pid, pid_t tid) {
   identity.name = "torture";
   // A user endpoint, too, makes every call: from its first one, since a backup makes none.
   identity.kind = Kind::kBackup;
-  dvk::bind(region_, slot(actor), identity);
+  if (!dvk::bind(region_, slot(actor), identity)) return false;
   dvk::set_permissions(region_.at(slot(actor)), dvk::Permissions{});
   identity.kind = Kind::kLocal;
-  dvk::bind(region_, slot(actor), identity);
+  if (!dvk::bind(region_, slot(actor), identity)) return false;
   ops_.on_place_changed(slot(actor));
   ledger_.actors[actor].endpoint.store(identity.endpoint);
   ledger_.actors[actor].life.store(life);
+  return true;
 }
 
 // Whether this process is between two stores that belong together: it fills another's wait, or
@@ -183,15 +187,17 @@ void Harness::ended(Process& process, bool violent) {
         .end.compare_exchange_strong(none, violent ? End::kViolent : End::kOrderly);
   }
   process.pid = 0;
-  const bool owns = bound && process.state != State::kLeaving;
-  for (size_t i = 0; i < actors_left(process) && owns; ++i) {
-    dvk::bury(region_, slot(process.actors[i]));
+  std::vector<int> owned = std::move(process.leaving);
+  process.leaving.clear();
+  for (size_t i = 0; i < actors_left(process) && bound && process.state != State::kLeaving; ++i) {
+    owned.push_back(process.actors[i]);
   }
+  for (const int actor : owned) dvk::bury(region_, slot(actor));
   if (dice_.percent(30)) {
     answer_doorbell();
     ::usleep(dice_.below(300));
   }
-  for (size_t i = 0; i < actors_left(process) && owns; ++i) unbind_dead(process.actors[i]);
+  for (const int actor : owned) unbind_dead(actor);
   process.state = State::kDown;
   process.again_ns = dice_.percent(70) ? 0 : now_ns() + dice_.below(3'000) * 1'000;
 }
@@ -245,11 +251,20 @@ void Harness::take_away(Process& process) {
     // The first thread first: the other one would fall back on its endpoint.
     ledger_.life(process.lives[i]).end.store(End::kViolent);
     ledger_.actors[actor].life.store(kNobody);
-    dvk::unbind(region_, slot(actor));
-    ops_.on_place_changed(slot(actor));
+    process.leaving.push_back(actor);
   }
   process.state = State::kLeaving;
+  see_off(process);
   ++taken_away_;
+}
+
+// Until each of its threads has left its last call.
+void Harness::see_off(Process& process) {
+  std::erase_if(process.leaving, [&](int actor) {
+    const bool left = dvk::unbind(region_, slot(actor));
+    ops_.on_place_changed(slot(actor));
+    return left;
+  });
 }
 
 // A migration that is rolled back.
@@ -311,7 +326,9 @@ void Harness::move_away_and_back(Process& process) {
     answer_doorbell();
     ::sched_yield();
   } while (now_ns() < end);
-  dvk::commit_here(region_, capsule, 0, epoch + 2);
+  if (!dvk::commit_here(region_, capsule, 0, epoch + 2)) {
+    ledger_.complain("who comes back finds another in its place");
+  }
   for (uint32_t each : slots) ops_.on_place_changed(each);
   ::kill(process.pid, SIGCONT);
   ++moves_;
@@ -348,6 +365,7 @@ void Harness::look_after() {
   reap();
   for (Process& process : processes_) {
     if (process.state == State::kStarting) bind_if_ready(process);
+    see_off(process);
     notice_thread(process);
     // Who has lost a thread cannot say good-bye as it should.
     if (process.thread_gone && process.pid != 0 && ledger_.phase.load() != Phase::kRun) {
@@ -404,8 +422,9 @@ void Harness::disturb() {
 // Nothing of who is gone may be left in its descriptor; with `sets`, nothing for it either.
 void Harness::expect_idle(int actor, const char* when, bool sets) {
   const Descriptor& d = region_.at(slot(actor));
-  const bool idle = dvk::load_tx(d).phase == TxPhase::kIdle &&
-                    dvk::load_rx(d).phase == RxPhase::kIdle && d.busy.load() == 0 &&
+  const RxPhase wait = dvk::load_rx(d).phase;
+  const bool closed = wait == RxPhase::kIdle || (wait == RxPhase::kAbandoned && !sets);
+  const bool idle = dvk::load_tx(d).phase == TxPhase::kIdle && closed && d.busy.load() == 0 &&
                     d.inside.load() == 0 && d.touching[0].load() == 0 &&
                     d.touching[1].load() == 0 && (d.flags.load() & dvk::kMigrating) == 0;
   const bool empty = region_.senders(slot(actor)).find(0) == region_.slots() &&

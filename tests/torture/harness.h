@@ -44,6 +44,7 @@ class Harness {
     std::vector<int> actors;
     std::vector<uint32_t> lives;
     bool thread_gone = false;  // of the second actor
+    std::vector<int> leaving;  // kLeaving: actors whose thread was still inside
   };
 
   void disturb();
@@ -51,7 +52,7 @@ class Harness {
   void start(Process& process);
   [[noreturn]] void child(const Process& process);
   void bind_if_ready(Process& process);
-  void bind_actor(int actor, uint32_t life, pid_t pid, pid_t tid);
+  bool bind_actor(int actor, uint32_t life, pid_t pid, pid_t tid);
   void kill_one(Process& process);
   void lead_to_the_edge(const Process& process);
   bool is_overdue(const Process& process) const;
@@ -61,6 +62,7 @@ class Harness {
   void expect_idle(int actor, const char* when, bool sets);
   void count_remains(const Process& process);
   void take_away(Process& process);
+  void see_off(Process& process);
   void shake_gate(const Process& process);
   void notice_thread(Process& process);
   void unbind_dead(int actor);

@@ -43,14 +43,14 @@ void World::step_source(Node& node, Migration& migration) {
   if (!migration.decided) migration.capsule = capsule;
 }
 
-void World::apply_commit(Node& node, Migration& migration) {
+bool World::apply_commit(Node& node, Migration& migration) {
   const std::vector<uint32_t> slots = migration.process->slots();
   if (node.id == migration.target) {
     auto capsule = dvk::decode_capsule(migration.capsule, node.region.slots());
     DVS_CHECK(capsule.ok());
     // It was restored here before, and is held.
     if (migration.process->node != node.id) move_view(*migration.process, node);
-    dvk::commit_here(node.region, *capsule, node.id, migration.epoch);
+    if (!dvk::commit_here(node.region, *capsule, node.id, migration.epoch)) return false;
     if (!migration.thawed) migration.process->frozen = false;
     migration.thawed = true;
   } else if (node.id == migration.source) {
@@ -60,10 +60,11 @@ void World::apply_commit(Node& node, Migration& migration) {
       dvk::Identity identity = dvk::identity_of(node.region, slot);
       identity.node = migration.target;
       identity.epoch = migration.epoch;
-      dvk::bind(node.region, slot, identity);
+      if (!dvk::bind(node.region, slot, identity)) return false;
       dvk::open_gate(node.region, slot);
     }
   }
+  return true;
 }
 
 void World::move_view(Process& process, const Node& to) {

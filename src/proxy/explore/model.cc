@@ -53,8 +53,8 @@ void Model::bind(int endpoint, uint64_t incarnation) {
   identity.incarnation = incarnation;
   identity.epoch = 1;
   identity.kind = dvk::Kind::kLocal;
-  identity.pid = identity.tid = endpoint;
-  dvk::bind(region_, slot(endpoint), identity);
+  identity.pid = identity.tid = tid_of(endpoint, incarnation);
+  while (!dvk::bind(region_, slot(endpoint), identity)) sched_yield();
 }
 
 Model::Thread& Model::add_thread(std::string name, std::function<void()> body) {
@@ -65,8 +65,13 @@ Model::Thread& Model::add_thread(std::string name, std::function<void()> body) {
   return thread;
 }
 
-void Model::party(int endpoint, std::function<void(Party&)> body) {
-  parties_.push_back(std::make_unique<Party>(*this, threads_.size(), endpoint));
+int Model::tid_of(int endpoint, uint64_t incarnation) {
+  return endpoint * 16 + static_cast<int>(incarnation);
+}
+
+void Model::party(int endpoint, std::function<void(Party&)> body, uint64_t incarnation) {
+  const int tid = tid_of(endpoint, incarnation);
+  parties_.push_back(std::make_unique<Party>(*this, threads_.size(), endpoint, tid));
   Party* const party = parties_.back().get();
   add_thread(std::to_string(endpoint), [party, body = std::move(body)] { body(*party); }).endpoint =
       endpoint;

@@ -36,8 +36,8 @@ class Model;
 // One party's calls, each on its endpoint, with what came of them.
 class Party {
  public:
-  Party(Model& model, size_t thread, int endpoint)
-      : model_(model), thread_(thread), endpoint_(endpoint) {}
+  Party(Model& model, size_t thread, int endpoint, int tid)
+      : model_(model), thread_(thread), endpoint_(endpoint), tid_(tid) {}
 
   int send(int to, dvk::Deadline deadline = dvk::Deadline::never());
   int sendrec(int to, dvk::Deadline deadline = dvk::Deadline::never());
@@ -57,6 +57,7 @@ class Party {
   Model& model_;
   size_t thread_;
   int endpoint_;
+  int tid_;
   uint8_t calls_ = 0;
   uint8_t request_ = 0;  // the last one received
 };
@@ -87,7 +88,9 @@ class Model {
 
   // ---- for scenarios
   void bind(int endpoint, uint64_t incarnation = 1);
-  void party(int endpoint, std::function<void(Party&)> body);
+  static int tid_of(int endpoint, uint64_t incarnation);
+  // One of the endpoint's owners, the first or a later one.
+  void party(int endpoint, std::function<void(Party&)> body, uint64_t incarnation = 1);
   // Something else that goes on at the same time: dvsd.
   void thread(const char* name, std::function<void()> body);
   // The clock may jump to each of these, at any moment. It starts at 0.

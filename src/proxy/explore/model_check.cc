@@ -34,8 +34,7 @@ bool is(const message& m, uint8_t id) {
 
 template <typename Call>
 int Party::call(Call call) {
-  const auto tid = static_cast<uint32_t>(thread_ + 1);
-  dvk::Caller caller(model_.region(), model_.slot(endpoint_), tid);
+  dvk::Caller caller(model_.region(), model_.slot(endpoint_), {static_cast<uint32_t>(tid_)});
   return caller.status() == OK ? call(caller) : caller.status();
 }
 

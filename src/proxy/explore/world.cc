@@ -91,7 +91,7 @@ void World::run_in(Process& process, int endpoint, std::function<void()> body) {
 }
 
 int World::call(Process& process, int endpoint, const std::function<int(dvk::Caller&)>& body) {
-  dvk::Caller caller(process.view, slot(endpoint), kTidBase + slot(endpoint));
+  dvk::Caller caller(process.view, slot(endpoint), {kTidBase + slot(endpoint)});
   return caller.status() == OK ? body(caller) : caller.status();
 }
 
@@ -274,17 +274,17 @@ void World::apply(Node& node, const News& news) {
     case News::What::kBind:
       identity.kind = about_me ? dvk::Kind::kLocal : dvk::Kind::kRemote;
       if (!about_me) identity.pid = identity.tid = 0;
-      dvk::bind(node.region, news.slot, identity);
+      if (!dvk::bind(node.region, news.slot, identity)) return;  // heard again
       break;
     case News::What::kUnbind:
-      dvk::unbind(node.region, news.slot);
+      if (!dvk::unbind(node.region, news.slot)) return;
       break;
     case News::What::kStart:
       for (uint32_t slot : news.migration->process->slots()) dvk::close_gate(node.region, slot);
       if (news.migration->source == node.id) news.migration->gate_closed = true;
       break;
     case News::What::kCommit:
-      apply_commit(node, *news.migration);
+      if (!apply_commit(node, *news.migration)) return;
       break;
     case News::What::kRollback:
       if (news.migration->source == node.id) news.migration->process->frozen = false;

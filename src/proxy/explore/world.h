@@ -170,7 +170,7 @@ class World {
   bool has_event(const Node& node) const;
   void deliver(Node& node, NodeId from, const std::string& frame);
   void apply(Node& node, const News& news);
-  void apply_commit(Node& node, Migration& migration);
+  bool apply_commit(Node& node, Migration& migration);
   void step_source(Node& node, Migration& migration);
   bool source_can_step(const Node& node, const Migration& migration) const;
   void bury(Process& process);
