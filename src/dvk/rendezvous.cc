@@ -135,11 +135,11 @@ bool try_pull(const Region& region, uint32_t target, uint32_t source, Taken& tak
   return true;
 }
 
-bool record_notification(const Region& region, uint32_t source, uint32_t target) {
+bool record_notification(const Region& region, uint32_t source, uint32_t target, uint64_t number) {
   Descriptor& sender = region.at(source);
   TxWord tx = load_tx(sender);
   if (load_tx_kind(sender) != OpKind::kNotify || region.slot_of(sender.tx_peer.load()) != target ||
-      !(load_tx(sender) == tx)) {  // a later operation may just be written
+      tx.number != number || !(load_tx(sender) == tx)) {  // a later operation may just be written
     return false;
   }
   if (!may_receive(region.at(target), source)) {

@@ -87,10 +87,11 @@ bool try_pull(const Region& region, uint32_t target, uint32_t source, Taken& tak
 // and wakes its owner (or tells dvsd, for a mirror).
 bool finish(const Region& region, uint32_t slot, uint64_t number, int rc);
 
-// Records the notification posted by slot `source` for slot `target`, whose owner need not look for
-// it. For dvsd. What a death of dvsd in the middle leaves (kTaken) is completed by calling it
-// again; then, and only then, the notification may be seen twice. False: it is not there.
-bool record_notification(const Region& region, uint32_t source, uint32_t target);
+// Records the notification `number`, posted by slot `source` for slot `target`, whose owner need
+// not look for it. For dvsd. What a death of dvsd in the middle leaves (kTaken) is completed by
+// calling it again; then, and only then, the notification may be seen twice. False: it is not
+// there.
+bool record_notification(const Region& region, uint32_t source, uint32_t target, uint64_t number);
 
 // Ends the receive from ANY that a process of this node waits in, or a later one. OK: it waited in
 // one; EDVSPROCRUN: it did not; EDVSRMTPROC, EDVSMIGRATE: nothing was done.

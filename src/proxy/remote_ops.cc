@@ -73,8 +73,8 @@ void RemoteOps::repair(uint32_t slot) {
     for (auto& touched : d.touching) touched.store(0);  // it was copying a window
   }
   const uint32_t peer = region_.slot_of(d.tx_peer.load());
-  if (peer >= region_.slots() || !dvk::is_outstanding(tx)) return;
-  if (tx.phase == TxPhase::kTaken) dvk::record_notification(region_, slot, peer);
+  if (peer >= region_.slots() || !dvk::is_outstanding(tx) || !(dvk::load_tx(d) == tx)) return;
+  if (tx.phase == TxPhase::kTaken) dvk::record_notification(region_, slot, peer, tx.number);
   if (dvk::is_elsewhere(dvk::load_kind(d))) hand_over(slot);
 }
 
@@ -355,12 +355,13 @@ void RemoteOps::book(const Operation& operation) {
 // notification is recorded at once: its sender must not wait for the receiver to look.
 void RemoteOps::hand_over(uint32_t slot) {
   const Descriptor& d = region_.at(slot);
+  const TxWord tx = dvk::load_tx(d);
   const uint32_t peer = region_.slot_of(d.tx_peer.load());
-  if (peer >= region_.slots() || dvk::load_tx(d).phase != TxPhase::kPosted) return;
+  if (peer >= region_.slots() || tx.phase != TxPhase::kPosted) return;
   const Descriptor& receiver = region_.at(peer);
   const bool open = dvk::runs_here(dvk::load_kind(receiver)) && !dvk::is_migrating(receiver);
   if (open && dvk::load_tx_kind(d) == OpKind::kNotify) {
-    dvk::record_notification(region_, slot, peer);
+    dvk::record_notification(region_, slot, peer, tx.number);
   } else {
     dvk::announce(region_, slot, peer);
   }

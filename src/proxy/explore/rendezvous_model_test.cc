@@ -325,7 +325,7 @@ const Scenario kScenarios[] = {
        receives_as_next_owner(m, kB);
      },
      {"1: -109; 2: asleep", "1: 0; 2: 1"},
-     1},
+     kBound},
     {"SlotOfADeadProcessIsUsedAgain",
      [](Model& m) {
        bind_all(m, {kA, kB, kC});
