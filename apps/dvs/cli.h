@@ -62,6 +62,7 @@ CLI::App* add_command(CLI::App& parent, Cli& cli, const std::string& name,
 CLI::App* add_group(CLI::App& parent, const std::string& name, const std::string& description);
 
 void add_cluster_commands(CLI::App& app, CLI::App& node, Cli& cli);  // up, down, node join
+void add_authority_commands(CLI::App& app, Cli& cli);  // cluster init, cluster certify
 void add_node_commands(CLI::App& node, Cli& cli);
 void add_dc_commands(CLI::App& app, Cli& cli);
 void add_process_commands(CLI::App& app, Cli& cli);  // run, ps, logs, kill

@@ -301,5 +301,28 @@ TEST_F(CliTest, CheckNeedsNoDaemon) {
   EXPECT_NE(unfit.out.find("NOT fit"), std::string::npos) << unfit.out;
 }
 
+TEST_F(CliTest, MakesAnAuthorityAndCertifiesNodes) {
+  const std::string authority = dir_ + "/authority";
+  const auto made = dvs({"cluster", "init", authority, "--name", "lab"});
+  ASSERT_EQ(made.status, 0) << made.err;
+  EXPECT_NE(made.out.find("ca.key"), std::string::npos) << "what to keep is named";
+  const auto again = dvs({"cluster", "init", authority});
+  EXPECT_EQ(again.status, 3);
+  EXPECT_EQ(again.err,
+            "dvs: cannot make an authority: " + authority + "/ca.key is there already\n");
+
+  const auto node = dvs({"cluster", "certify", authority, "n1", "--output", dir_, "--json"});
+  ASSERT_EQ(node.status, 0) << node.err;
+  const Json files = Json::parse(node.out);
+  for (const auto& [what, path] : files.items()) {
+    EXPECT_TRUE(std::filesystem::is_regular_file(path.get<std::string>())) << what;
+  }
+  const auto mode = std::filesystem::status(dir_ + "/n1.key").permissions();
+  EXPECT_EQ(mode, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  EXPECT_EQ(dvs({"cluster", "certify", authority, "n1", "--output", dir_}).status, 3);
+  EXPECT_EQ(dvs({"cluster", "certify", dir_ + "/none", "n2"}).status, 3);
+  EXPECT_EQ(dvs({"cluster", "certify", authority, "a/b"}).status, 2);
+}
+
 }  // namespace
 }  // namespace dvs::cli

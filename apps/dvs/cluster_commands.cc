@@ -77,6 +77,8 @@ void add_cluster_commands(CLI::App& app, CLI::App& node, Cli& cli) {
                    "Directory of this machine that programs of DCs may write; the rest is "
                    "read-only to them")
       ->check(CLI::ExistingDirectory);
+  starting->add_flag("--tls", options->tls,
+                     "Links between nodes inside TLS, with certificates made for this cluster");
   starting->add_flag("--faults", options->faults, "Let tests break it on purpose (dvsd --faults)");
 
   add_command(app, cli, "down", "End the cluster on this machine and all that runs in it",

@@ -47,6 +47,7 @@ void set_up(CLI::App& app, Cli& cli) {
   add_migration_commands(app, cli);
   add_check_command(app, cli);
   add_cluster_commands(app, node, cli);
+  add_authority_commands(app, cli);
 }
 
 int run(int argc, char** argv) {

@@ -80,6 +80,10 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--criu", options.criu, "path of criu >= 4.2")->envname("DVS_CRIU");
   app.add_flag("--compress-links", options.node.compress_links,
                "compress large transfers to other nodes (for networks slower than about 4 Gbit/s)");
+  app.add_option("--tls-ca", options.node.tls.authority,
+                 "links are TLS: certificate (PEM) of the cluster's authority");
+  app.add_option("--tls-cert", options.node.tls.certificate, "certificate (PEM) of this node");
+  app.add_option("--tls-key", options.node.tls.key, "its private key (PEM)");
   app.add_flag("!--no-batching", options.node.batch_links,
                "write each message to other nodes by itself (to measure what batching brings)");
   app.add_option("--dc-writable", options.node.dc_writable,

@@ -45,6 +45,7 @@ Json config_to_json(const Config& config) {
           {"etcd_program", config.etcd_program},
           {"dvsd_program", config.dvsd_program},
           {"dvsd_args", config.dvsd_args},
+          {"tls", config.tls},
           {"clock_offsets_s", config.clock_offsets_s}};
 }
 
@@ -60,6 +61,7 @@ Result<Config> config_from_json(const Json& json) {
   DVS_ASSIGN(config.etcd_program, json_get<std::string>(json, "etcd_program"));
   DVS_ASSIGN(config.dvsd_program, json_get<std::string>(json, "dvsd_program"));
   DVS_ASSIGN(config.dvsd_args, json_get<std::vector<std::string>>(json, "dvsd_args"));
+  DVS_ASSIGN(config.tls, json_get<bool>(json, "tls"));
   DVS_ASSIGN(config.clock_offsets_s, get_offsets(json));
   return config;
 }
@@ -82,6 +84,7 @@ Result<std::string> canonical_dir(const std::string& dir) {
 }
 
 std::string config_file(const std::string& dir) { return dir + "/cluster.json"; }
+std::string tls_dir(const std::string& dir) { return dir + "/tls"; }
 std::string pid_file(const std::string& dir) { return dir + "/supervisor.pid"; }
 std::string control_socket(const std::string& dir) { return dir + "/supervisor.sock"; }
 std::string supervisor_log(const std::string& dir) { return dir + "/supervisor.log"; }
@@ -169,6 +172,11 @@ std::vector<std::string> dvsd_command(const Config& config, const std::string& n
                                       "--dc-hide",
                                       config.dir};
   if (config.faults) command.push_back("--faults");
+  if (config.tls) {
+    const std::string files = tls_dir(config.dir) + "/nodes/";
+    command.insert(command.end(), {"--tls-ca", files + "ca.pem", "--tls-cert",
+                                   files + name + ".pem", "--tls-key", files + name + ".key"});
+  }
   command.insert(command.end(), config.dvsd_args.begin(), config.dvsd_args.end());
   return command;
 }

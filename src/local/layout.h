@@ -22,6 +22,7 @@ struct Config {
   bool etcd_no_fsync = false;
   std::string ip_program, etcd_program, dvsd_program;  // absolute paths
   std::vector<std::string> dvsd_args;
+  bool tls = false;
   std::vector<int64_t> clock_offsets_s;
 };
 Json config_to_json(const Config& config);
@@ -31,6 +32,7 @@ Result<Config> config_from_json(const Json& json);
 Result<std::string> canonical_dir(const std::string& dir);
 
 std::string config_file(const std::string& dir);  // its presence marks DIR as a cluster's
+std::string tls_dir(const std::string& dir);      // the authority; nodes' certificates in nodes/
 std::string pid_file(const std::string& dir);     // "PID STARTTIME" of the supervisor
 std::string control_socket(const std::string& dir);
 std::string supervisor_log(const std::string& dir);

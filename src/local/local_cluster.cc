@@ -22,6 +22,7 @@
 #include "local/layout.h"
 #include "local/process.h"
 #include "local/teardown.h"
+#include "tls/authority.h"
 
 namespace dvs::local {
 namespace {
@@ -120,6 +121,7 @@ Result<Plan> make_plan(const UpOptions& options) {
   config.run_bytes = options.run_bytes;
   config.etcd_no_fsync = options.etcd_no_fsync;
   config.dvsd_args = options.dvsd_args;
+  config.tls = options.tls;
   for (const std::string& dir : options.dc_writable) {
     DVS_ASSIGN(std::string path, canonical_dir(dir));
     config.dvsd_args.insert(config.dvsd_args.end(), {"--dc-writable", std::move(path)});
@@ -212,9 +214,30 @@ Status launch(const Plan& plan, const Channel& for_supervisor) {
                                     result.output + log_tail(supervisor_log(plan.config.dir)));
 }
 
+// A node that joins again has its certificate already.
+Status certify(const std::string& dir, const std::string& node) {
+  auto made = tls::certify(tls_dir(dir), node, tls_dir(dir) + "/nodes");
+  return !made.ok() && made.error().code() == Code::kConflict ? Status() : made;
+}
+
+Status make_certificates(const Config& config) {
+  DVS_TRY(tls::make_authority(tls_dir(config.dir), cluster_name(config.dir)));
+  for (int index = 0; index < config.nodes; ++index) {
+    DVS_TRY(certify(config.dir, node_name(index)));
+  }
+  return {};
+}
+
+Result<Config> read_config(const std::string& dir) {
+  DVS_ASSIGN(const std::string text, read_file(config_file(dir)));
+  DVS_ASSIGN(const Json json, parse_json(text));
+  return config_from_json(json);
+}
+
 Status start(const Plan& plan, const UpOptions& options, const Progress& progress) {
   const Config& config = plan.config;
   DVS_TRY(replace_file(config_file(config.dir), config_to_json(config).dump(2) + "\n"));
+  if (config.tls) DVS_TRY(make_certificates(config));
   DVS_ASSIGN(auto ends, make_channel());
   DVS_TRY(launch(plan, ends.second));
   ends.second.close();
@@ -290,6 +313,7 @@ Status down(const std::string& given_dir) {
 
 Status join(const std::string& given_dir, const std::string& name) {
   DVS_ASSIGN(const std::string dir, canonical_dir(given_dir));
+  if (auto config = read_config(dir); config.ok() && config->tls) DVS_TRY(certify(dir, name));
   DVS_TRY(command(dir, {{"op", "join"}, {"name", name}}));
   auto answers = await_dvsd(dir, name, steady_clock::now() + kJoinLimit);
   if (!answers.ok()) (void)kill_node(dir, name);

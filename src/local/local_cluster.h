@@ -38,7 +38,8 @@ struct UpOptions {
   uint64_t run_bytes = 512ull << 20;  // limit of each node's /run; taken only as it fills
   std::string bin_dir;       // of dvsd, its helpers and dvs-local; empty: the running program's
   std::string dvsd_program;  // empty: BIN_DIR/dvsd
-  std::vector<std::string> dvsd_args;    // added to dvsd's command line
+  std::vector<std::string> dvsd_args;  // added to dvsd's command line
+  bool tls = false;  // links inside TLS, with an authority and certificates made for this cluster
   std::vector<std::string> dc_writable;  // directories that programs of DCs may write
   // Node i's dvsd and all it starts see CLOCK_MONOTONIC and _BOOTTIME shifted by this many seconds;
   // nodes beyond its end are not shifted. A result below zero is refused by the kernel.

@@ -87,6 +87,7 @@ Status clear_cgroups(const std::string& group) {
 Status remove_files(const std::string& dir) {
   DVS_TRY(remove_tree(etcd_dir(dir)));
   DVS_TRY(remove_tree(nodes_dir(dir)));
+  DVS_TRY(remove_tree(tls_dir(dir)));
   for (const auto& file : {etcd_log(dir), supervisor_log(dir), control_socket(dir), pid_file(dir),
                            pid_file(dir) + ".new", config_file(dir) + ".new", config_file(dir)}) {
     DVS_TRY(remove_tree(file));

@@ -51,6 +51,9 @@ Status Conductor::open_links_and_parts() {
   options.listen_address = context_.config.listen_address;
   options.listen_port = context_.config.listen_port;
   options.compress = context_.config.compress_links;
+  if (const tls::Files& files = context_.config.tls; !files.empty()) {
+    DVS_ASSIGN(options.tls, tls::Identity::load(files, context_.config.name));
+  }
   options.batch = context_.config.batch_links;
   LinkEvents events;
   events.on_up = [this](NodeId peer) {
@@ -128,7 +131,7 @@ void Conductor::on_node(const std::string& name) {
     const auto id = id_of(name);
     const NodeRecord* record = cluster_.node(name);
     if (record != nullptr) {
-      links_->expect(record->id, record->address, record->port);
+      links_->expect(record->id, name, record->address, record->port);
     } else if (id.has_value()) {
       links_->forget(*id);
     }

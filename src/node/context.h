@@ -26,6 +26,7 @@ struct NodeConfig {
   std::string run_dir = "/run/dvs";
   std::string container_helper;  // path of dvs-container
   bool compress_links = false;
+  tls::Files tls;  // empty: links are plain
   bool batch_links = true;
   // What DCs see of the node's files, see ContainerSpec.
   std::vector<std::string> dc_shown, dc_writable, dc_hidden;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "proxy/link_connection.h"
 #include "proxy/link_hello.h"
@@ -54,7 +55,7 @@ class Core final : public std::enable_shared_from_this<Core>, public LinkConnect
   void stop();
   uint16_t port() const { return port_; }
 
-  void expect(NodeId id, std::string address, uint16_t port);
+  void expect(NodeId id, std::string name, std::string address, uint16_t port);
   void forget(NodeId id);
   bool is_up(NodeId id) const;
   bool send(NodeId id, wire::FrameType type, std::string_view head, const Bytes& bulk);
@@ -70,6 +71,7 @@ class Core final : public std::enable_shared_from_this<Core>, public LinkConnect
     Peer(Executor& executor, NodeId node) : id(node), redial(executor) {}
 
     NodeId id;
+    std::string name;
     std::string address;
     uint16_t port = 0;
     std::shared_ptr<LinkConnection> connection;  // the link, or our attempt to make it
@@ -175,13 +177,15 @@ LinkConnection::Settings Core::settings() const {
           .ping = options_.ping,
           .silence = options_.silence,
           .compress = options_.compress,
-          .batch = options_.batch};
+          .batch = options_.batch,
+          .tls = options_.tls};
 }
 
-void Core::expect(NodeId id, std::string address, uint16_t port) {
+void Core::expect(NodeId id, std::string name, std::string address, uint16_t port) {
   DVS_CHECK(id < kMaxNodes && id != options_.node, "peer {} of node {}", id, options_.node);
   auto [found, fresh] = peers_.try_emplace(id, executor_, id);
   Peer& peer = found->second;
+  peer.name = std::move(name);
   if (!fresh && peer.address == address && peer.port == port) return;
   peer.address = std::move(address);
   peer.port = port;
@@ -290,14 +294,17 @@ Result<Hello> Core::admit(const LinkConnection& connection, const wire::Frame& f
     return Error(Code::kCorrupt, "the first frame is not a hello");
   }
   DVS_ASSIGN(Hello hello, check_hello(frame.body.view(), options_.cluster, options_.node));
-  if (connection.dialled()) {
-    if (hello.node == *connection.dialled()) return hello;
+  if (connection.dialled() && hello.node != *connection.dialled()) {
     return Error(Code::kDenied, fmt::format("node {} answers there", hello.node));
   }
-  if (find(hello.node) == nullptr) {
-    return Error(Code::kDenied, fmt::format("unknown node {}", hello.node));
+  const Peer* peer = find(hello.node);
+  if (peer == nullptr) return Error(Code::kDenied, fmt::format("unknown node {}", hello.node));
+  if (const auto name = connection.certified(); name && *name != peer->name) {
+    return Error(Code::kDenied,
+                 fmt::format("it says it is node {} ({}), but its certificate is {}'s", hello.node,
+                             peer->name, Json(*name).dump()));
   }
-  if (dials(hello.node)) {
+  if (!connection.dialled() && dials(hello.node)) {
     return Error(Code::kDenied, fmt::format("node {} should be called, not call", hello.node));
   }
   return hello;
@@ -393,8 +400,8 @@ class LinksImpl : public Links {
   ~LinksImpl() override { core_->stop(); }
 
   uint16_t port() const override { return core_->port(); }
-  void expect(NodeId peer, std::string address, uint16_t port) override {
-    core_->expect(peer, std::move(address), port);
+  void expect(NodeId peer, std::string name, std::string address, uint16_t port) override {
+    core_->expect(peer, std::move(name), std::move(address), port);
   }
   void forget(NodeId peer) override { core_->forget(peer); }
   bool is_up(NodeId peer) const override { return core_->is_up(peer); }

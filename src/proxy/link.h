@@ -8,6 +8,9 @@
 // connecting node speaks first and sends nothing more until it is answered. A peer with another
 // cluster's name, an unknown id or a wrong first frame is refused: its connection is closed and the
 // reason logged. Bytes that are no frames close that one connection and nothing else.
+//
+// With an identity (tls/session.h) every link is TLS 1.3, and the peer's certificate must be that
+// of the node whose id its hello says, as the directory names it. Without, nobody proves who he is.
 #pragma once
 
 #include <chrono>
@@ -18,6 +21,7 @@
 
 #include "base/executor.h"
 #include "base/ids.h"
+#include "tls/session.h"
 #include "wire/frame.h"
 
 namespace dvs {
@@ -35,6 +39,7 @@ struct LinkOptions {
   std::chrono::milliseconds hello{2000};    // to connect and say hello
   bool compress = false;  // what is large and gets smaller by it; any node understands it
   bool batch = true;      // frames of one turn of the event loop in one write
+  std::shared_ptr<tls::Identity> tls;  // none: plain
 };
 
 // Called on the Executor's thread, never from inside a call to Links; each may call anything of
@@ -55,10 +60,11 @@ class Links {
   virtual uint16_t port() const = 0;
 
   // Keeps a link to this peer from now on (connecting, or expecting it to connect), until
-  // forget(). `address` is a numeric one. Naming a peer again with another address moves it there:
-  // if we are the one that connects, an existing link is closed and the new address is tried; a
-  // peer that connects to us will do so by itself. REQUIRES: peer < kMaxNodes, not this node.
-  virtual void expect(NodeId peer, std::string address, uint16_t port) = 0;
+  // forget(). `name` is what its certificate says, `address` a numeric one. Naming a peer again
+  // with another address moves it there: if we are the one that connects, an existing link is
+  // closed and the new address is tried; a peer that connects to us will do so by itself. REQUIRES:
+  // peer < kMaxNodes, not this node.
+  virtual void expect(NodeId peer, std::string name, std::string address, uint16_t port) = 0;
   virtual void forget(NodeId peer) = 0;  // closes its link, with on_down
 
   virtual bool is_up(NodeId peer) const = 0;

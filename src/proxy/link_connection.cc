@@ -78,17 +78,45 @@ void LinkConnection::connect(const tcp::endpoint& address) {
     if (!self->open_) return;
     if (error) return self->broken("cannot connect: " + why(error));
     self->start();
-    self->write();
   });
   close_on_exec(socket_);  // async_connect has opened it
 }
 
 void LinkConnection::start() {
-  started_ = true;
   error_code ignored;
   socket_.set_option(tcp::no_delay(true), ignored);
   socket_.non_blocking(true, ignored);
+  socket_.native_non_blocking(true, ignored);
+  const auto next =
+      settings_.tls == nullptr ? &LinkConnection::ready : &LinkConnection::shake_hands;
+  if (settings_.tls != nullptr) {
+    tls_ = settings_.tls->session(socket_.native_handle(), !dialled_.has_value());
+  }
+  boost::asio::post(socket_.get_executor(), [self = shared_from_this(), next] {
+    if (self->open_) (*self.*next)();
+  });
+}
+
+void LinkConnection::shake_hands() {
+  const auto step = tls_->handshake();
+  if (!step.ok()) return broken(step.error().message());
+  if (*step == tls::Session::Step::kDone) return ready();
+  const auto what =
+      *step == tls::Session::Step::kWantsToRead ? tcp::socket::wait_read : tcp::socket::wait_write;
+  socket_.async_wait(what, [self = shared_from_this()](const error_code&) {
+    if (self->open_) self->shake_hands();
+  });
+}
+
+void LinkConnection::ready() {
+  started_ = true;
   read();
+  write();
+}
+
+std::optional<std::string> LinkConnection::certified() const {
+  if (tls_ == nullptr) return std::nullopt;
+  return tls_->peer();
 }
 
 void LinkConnection::identify(NodeId peer) {
@@ -111,6 +139,7 @@ void LinkConnection::broken(const std::string& reason) {
 }
 
 void LinkConnection::read() {
+  if (tls_ != nullptr) return read_sealed();
   const auto lacking = reader_.lacking();
   const std::array<boost::asio::mutable_buffer, 2> room = {
       boost::asio::buffer(lacking.data(), lacking.size()),
@@ -118,11 +147,27 @@ void LinkConnection::read() {
   socket_.async_read_some(room, [self = shared_from_this()](const error_code& error, size_t count) {
     if (!self->open_) return;
     if (error) return self->broken(why(error));
-    self->received(count);
+    if (self->received(count)) self->read();
   });
 }
 
-void LinkConnection::received(size_t count) {
+// A record at a time, others of the event loop between them. OpenSSL may have more than the socket
+// shows.
+void LinkConnection::read_sealed() {
+  const auto lacking = reader_.lacking();
+  const std::span<char> room =
+      lacking.empty() ? std::span(received_.get(), kReceiveBuffer) : lacking;
+  const auto count = tls_->read(room);
+  if (!count.ok()) return broken(count.error().message());
+  const auto again = [self = shared_from_this()](const error_code& = {}) {
+    if (self->open_) self->read_sealed();
+  };
+  if (*count == 0) return socket_.async_wait(tcp::socket::wait_read, again);
+  if (received(*count)) boost::asio::post(socket_.get_executor(), again);
+}
+
+// What came, first in the reader's own room. False: this was the end.
+bool LinkConnection::received(size_t count) {
   heard_ = Clock::now();
   std::vector<wire::Frame> frames;
   const size_t in_place = std::min(count, reader_.lacking().size());
@@ -131,10 +176,10 @@ void LinkConnection::received(size_t count) {
   if (status.ok()) status = reader_.feed({received_.get(), count - in_place}, frames);
   for (auto& frame : frames) {
     handler_.on_frame(*this, std::move(frame));
-    if (!open_) return;
+    if (!open_) return false;
   }
-  if (!status.ok()) return broken(status.error().message());
-  read();
+  if (!status.ok()) broken(status.error().message());
+  return open_;
 }
 
 void LinkConnection::send(wire::FrameType type, std::string_view head, const Bytes& bulk) {
@@ -201,7 +246,8 @@ error_code LinkConnection::write_some() {
     skip = 0;
   }
   error_code error;
-  const size_t count = socket_.write_some(buffers, error);
+  const size_t count =
+      tls_ == nullptr ? socket_.write_some(buffers, error) : write_sealed(buffers, error);
   full_ = error == boost::asio::error::would_block;
   backlog_ -= count;
   written_ += count;
@@ -210,6 +256,24 @@ error_code LinkConnection::write_some() {
     queue_.pop_front();
   }
   return error;
+}
+
+template <typename Buffers>
+size_t LinkConnection::write_sealed(const Buffers& buffers, error_code& error) {
+  size_t total = 0;
+  for (const auto& buffer : buffers) {
+    for (size_t done = 0; done < buffer.size();) {
+      const std::span from(static_cast<const char*>(buffer.data()) + done, buffer.size() - done);
+      const auto count = tls_->write(from);
+      if (!count.ok() || *count == 0) {
+        error = count.ok() ? boost::asio::error::would_block : boost::asio::error::broken_pipe;
+        return total;
+      }
+      done += *count;
+      total += *count;
+    }
+  }
+  return total;
 }
 
 void LinkConnection::arm(Clock::time_point when) {
@@ -222,8 +286,10 @@ void LinkConnection::arm(Clock::time_point when) {
 void LinkConnection::tick() {
   const auto now = Clock::now();
   if (peer_) return tick_identified(now);
-  broken(started_ ? fmt::format("no hello within {} ms", settings_.hello.count())
-                  : fmt::format("cannot connect within {} ms", settings_.hello.count()));
+  const char* what = started_          ? "no hello"
+                     : tls_ == nullptr ? "cannot connect"
+                                       : "no TLS handshake";
+  broken(fmt::format("{} within {} ms", what, settings_.hello.count()));
 }
 
 // When it was our own process that stood still, the peer's bytes are waiting, and asio hands out

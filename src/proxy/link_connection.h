@@ -13,6 +13,7 @@
 
 #include "base/executor.h"
 #include "base/ids.h"
+#include "tls/session.h"
 #include "wire/frame.h"
 
 namespace dvs {
@@ -37,6 +38,7 @@ class LinkConnection : public std::enable_shared_from_this<LinkConnection> {
     std::chrono::milliseconds silence;
     bool compress;  // see LinkOptions
     bool batch;
+    std::shared_ptr<tls::Identity> tls;  // none: plain
   };
 
   // Starts to connect to node `to`. Frames may be sent at once: they wait for the connection.
@@ -52,6 +54,8 @@ class LinkConnection : public std::enable_shared_from_this<LinkConnection> {
   void identify(NodeId peer);
   std::optional<NodeId> peer() const { return peer_; }
   std::optional<NodeId> dialled() const { return dialled_; }  // none: accepted
+  // The node that the peer's certificate names; none: without TLS. REQUIRES: a frame has come.
+  std::optional<std::string> certified() const;
 
   // Sends a frame whose body is `head`, then `bulk`. On an idle connection it is in the kernel on
   // return; what is sent from then on goes out together, when the event loop comes round.
@@ -70,12 +74,17 @@ class LinkConnection : public std::enable_shared_from_this<LinkConnection> {
                  std::optional<NodeId> dialled, Settings settings, Handler& handler);
   void connect(const boost::asio::ip::tcp::endpoint& address);
   void start();
+  void shake_hands();
+  void ready();
   void read();
-  void received(size_t count);
+  void read_sealed();
+  bool received(size_t count);
   void append(wire::FrameType type, std::string_view head, const Bytes& bulk, uint16_t flags);
   void write_soon();
   void write();
   boost::system::error_code write_some();
+  template <typename Buffers>
+  size_t write_sealed(const Buffers& buffers, boost::system::error_code& error);
   void arm(Clock::time_point when);
   void tick();
   void tick_identified(Clock::time_point now);
@@ -89,7 +98,8 @@ class LinkConnection : public std::enable_shared_from_this<LinkConnection> {
   const std::optional<NodeId> dialled_;
   std::optional<NodeId> peer_;
   bool open_ = true;
-  bool started_ = false;  // connected
+  bool started_ = false;  // connected, and frames may travel
+  std::unique_ptr<tls::Session> tls_;
 
   wire::FrameReader reader_;
   std::unique_ptr<char[]> received_;

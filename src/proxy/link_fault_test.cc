@@ -10,7 +10,7 @@ using LinkFaultTest = LinkTest;
 
 TEST_F(LinkFaultTest, StrangersAreRefusedAndOthersDoNotNotice) {
   open_pair();
-  high.links->expect(9, loopback(), 1);
+  high.links->expect(9, "n9", loopback(), 1);
   Hello hello = good_hello(1, 2);
   hello.cluster = "other\n\x1b[2J\xff";
   expect_refused(hello_frame(hello), "another cluster");
@@ -42,7 +42,7 @@ TEST_F(LinkFaultTest, AHelloWithAnyDamagedByteIsRefused) {
 
 TEST_F(LinkFaultTest, GarbageAfterAGoodHelloClosesThatLinkOnly) {
   open_pair();
-  high.links->expect(0, loopback(), 1);
+  high.links->expect(0, "n0", loopback(), 1);
   const std::string good = wire::encode_frame(FrameType::kControl, "good");
   for (const std::string& bad : {std::string(20, 'g'), hello_frame(good_hello(0, 2))}) {
     const auto downs = high.downs.size();
@@ -70,9 +70,9 @@ TEST_F(LinkFaultTest, HalfFramesDoNoHarm) {
 TEST_F(LinkFaultTest, AWrongPeerAtTheAddressIsNotTaken) {
   Node other(executor, 3);
   other.open();
-  other.links->expect(1, loopback(), 1);
+  other.links->expect(1, "n1", loopback(), 1);
   low.open();
-  low.links->expect(2, loopback(), other.links->port());  // where node 3 listens
+  low.links->expect(2, "n2", loopback(), other.links->port());  // where node 3 listens
   run_for(executor, milliseconds(100));
   EXPECT_EQ(low.ups, 0);
   EXPECT_EQ(other.ups, 0);
@@ -98,7 +98,7 @@ TEST_F(LinkFaultTest, ADialledPeerThatSaysNothingIsTriedAgain) {
   ASSERT_EQ(::getsockname(mute.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
   low.options.hello = milliseconds(30);
   low.open();
-  low.links->expect(2, loopback(), ntohs(address.sin_port));
+  low.links->expect(2, "n2", loopback(), ntohs(address.sin_port));
   std::vector<UniqueFd> attempts;
   EXPECT_TRUE(run_until(executor, [&] {
     UniqueFd attempt(::accept4(mute.get(), nullptr, nullptr, SOCK_CLOEXEC));
@@ -111,7 +111,7 @@ TEST_F(LinkFaultTest, ADialledPeerThatSaysNothingIsTriedAgain) {
 TEST_F(LinkFaultTest, AFloodOfSilentConnectionsKeepsNobodyOut) {
   high.options.hello = std::chrono::minutes(1);
   high.open();
-  high.links->expect(1, loopback(), 1);
+  high.links->expect(1, "n1", loopback(), 1);
   std::vector<std::unique_ptr<RawPeer>> flood;
   for (int i = 0; i < 100; ++i) {
     flood.push_back(std::make_unique<RawPeer>(high.links->port()));
@@ -133,7 +133,7 @@ TEST_F(LinkFaultTest, ASilentLinkIsClosed) {
   high.options.ping = milliseconds(20);
   high.options.silence = milliseconds(300);
   high.open();
-  high.links->expect(1, loopback(), 1);
+  high.links->expect(1, "n1", loopback(), 1);
   RawPeer peer(high.links->port());
   peer.write(hello_frame(good_hello(1, 2)));
   ASSERT_TRUE(run_until(executor, [&] { return !high.downs.empty(); }));
@@ -156,7 +156,7 @@ TEST_F(LinkFaultTest, PingsKeepAnIdleLinkUpAndAreNotShown) {
 TEST_F(LinkFaultTest, APauseOfOurOwnIsNotTakenForThePeersSilence) {
   high.options.silence = milliseconds(50);
   high.open();
-  high.links->expect(1, loopback(), 1);
+  high.links->expect(1, "n1", loopback(), 1);
   RawPeer peer(high.links->port());
   peer.write(hello_frame(good_hello(1, 2)));
   ASSERT_TRUE(run_until(executor, [&] { return high.up[1]; }));

@@ -49,7 +49,7 @@ TEST_F(LinkTest, AFrameSentAtOnceOnComingUpArrives) {
 
 TEST_F(LinkTest, SendOnAnIdleLinkNeedsNoTurnOfTheEventLoop) {
   high.open();
-  high.links->expect(1, loopback(), 1);
+  high.links->expect(1, "n1", loopback(), 1);
   RawPeer peer(high.links->port());
   peer.write(hello_frame(good_hello(1, 2)));
   ASSERT_TRUE(run_until(executor, [&] { return peer.count(FrameType::kHello) == 1; }));
@@ -61,7 +61,7 @@ TEST_F(LinkTest, SendOnAnIdleLinkNeedsNoTurnOfTheEventLoop) {
 TEST_F(LinkTest, NothingIsSentWhileALinkIsDown) {
   low.open();
   EXPECT_FALSE(low.send(2, "x"));
-  low.links->expect(2, loopback(), 1);
+  low.links->expect(2, "n2", loopback(), 1);
   EXPECT_FALSE(low.links->is_up(2));
   EXPECT_FALSE(low.send(2, "x"));
   EXPECT_FALSE(low.links->congested(2));
@@ -91,11 +91,11 @@ TEST_F(LinkTest, FindsAPeerThatStartsLater) {
   high.open();
   high.close();
   low.open();
-  low.links->expect(2, loopback(), high.options.listen_port);
+  low.links->expect(2, "n2", loopback(), high.options.listen_port);
   run_for(executor, milliseconds(50));
   EXPECT_EQ(low.ups, 0);
   high.open();
-  high.links->expect(1, loopback(), low.links->port());
+  high.links->expect(1, "n1", loopback(), low.links->port());
   EXPECT_TRUE(both_up());
 }
 
@@ -108,7 +108,8 @@ TEST_F(LinkTest, ARestartOfAPeerIsSeenAsDownAndUp) {
     restarting->close();
     ++restarting->options.incarnation;
     restarting->open();
-    restarting->links->expect(other->options.node, loopback(), other->links->port());
+    restarting->links->expect(other->options.node, other->options.name, loopback(),
+                              other->links->port());
     ASSERT_TRUE(run_until(executor, [&] { return other->ups > ups; }));
     ASSERT_TRUE(both_up());
     EXPECT_EQ(other->downs.size(), downs + 1);
@@ -117,7 +118,7 @@ TEST_F(LinkTest, ARestartOfAPeerIsSeenAsDownAndUp) {
 
 TEST_F(LinkTest, ASecondConnectionOfAPeerReplacesTheFirst) {
   high.open();
-  high.links->expect(1, loopback(), 1);
+  high.links->expect(1, "n1", loopback(), 1);
   RawPeer first(high.links->port());
   first.write(hello_frame(good_hello(1, 2)));
   ASSERT_TRUE(run_until(executor, [&] { return high.up[1]; }));
@@ -141,10 +142,10 @@ TEST_F(LinkTest, NamingAnotherAddressMovesTheLink) {
   open_pair();
   Node moved(executor, 2);
   moved.open();
-  moved.links->expect(1, loopback(), low.links->port());
-  low.links->expect(2, loopback(), high.links->port());  // the same: nothing happens
+  moved.links->expect(1, "n1", loopback(), low.links->port());
+  low.links->expect(2, "n2", loopback(), high.links->port());  // the same: nothing happens
   expect_untouched();
-  low.links->expect(2, loopback(), moved.links->port());
+  low.links->expect(2, "n2", loopback(), moved.links->port());
   ASSERT_TRUE(run_until(executor, [&] { return moved.up[1] && low.up[2] && !high.up[1]; }));
   ASSERT_TRUE(low.send(2, "to the new place"));
   EXPECT_TRUE(run_until(executor, [&] { return moved.frames.size() == 1; }));
@@ -158,7 +159,7 @@ TEST_F(LinkTest, ForgettingClosesForGood) {
   run_for(executor, milliseconds(50));
   EXPECT_EQ(high.ups, 1) << "a forgotten node came back";
   EXPECT_EQ(high.downs, std::vector<std::string>{"forgotten"});
-  high.links->expect(1, loopback(), low.links->port());
+  high.links->expect(1, "n1", loopback(), low.links->port());
   EXPECT_TRUE(both_up());
 }
 
@@ -215,7 +216,7 @@ TEST_F(LinkTest, CallbacksMayDropSendForgetAndExpect) {
   low.on_frame = nullptr;
   low.on_down = [&](NodeId peer) {
     low.links->forget(peer);
-    low.links->expect(peer, loopback(), high.links->port());
+    low.links->expect(peer, "n" + std::to_string(peer), loopback(), high.links->port());
   };
   low.on_up = [&](NodeId peer) {
     if (low.ups < 5) low.links->drop(peer, "dropped in on_up");
@@ -236,8 +237,8 @@ TEST_F(LinkTest, LinksMayBeDestroyedInAnyCallback) {
     if (!high.links) high.open();
     low.open();
     low.*callback = destroy;
-    low.links->expect(2, loopback(), high.links->port());
-    high.links->expect(1, loopback(), low.links->port());
+    low.links->expect(2, "n2", loopback(), high.links->port());
+    high.links->expect(1, "n1", loopback(), low.links->port());
     if (callback == &Node::on_frame) high.on_up = [&](NodeId peer) { high.send(peer, "x"); };
     if (callback == &Node::on_down) high.on_up = [&](NodeId peer) { high.links->drop(peer, "x"); };
     EXPECT_TRUE(run_until(executor, [&] { return low.links == nullptr && !high.up[1]; }));

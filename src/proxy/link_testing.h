@@ -166,8 +166,8 @@ class LinkTest : public ::testing::Test {
   void open_pair() {
     low.open();
     high.open();
-    low.links->expect(high.options.node, loopback(), high.links->port());
-    high.links->expect(low.options.node, loopback(), low.links->port());
+    low.links->expect(high.options.node, high.options.name, loopback(), high.links->port());
+    high.links->expect(low.options.node, low.options.name, loopback(), low.links->port());
     ASSERT_TRUE(both_up());
   }
   [[nodiscard]] bool both_up() {

@@ -20,6 +20,10 @@ struct Options {
   bool progress = false;
 };
 
+constexpr int64_t kMs = 1'000'000;  // in ns
+// How late a call may come back on a machine that has other things to do.
+constexpr int64_t kSlackNs = 10'000 * kMs;
+
 class Harness {
  public:
   Harness(const Options& options, dvk::Region region, Ledger& ledger);
