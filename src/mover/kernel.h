@@ -34,7 +34,7 @@ struct ScanArgument {
   uint64_t flags;
   uint64_t start;
   uint64_t end;
-  uint64_t walk_end;  // written by the kernel: where it stopped
+  uint64_t walk_end;  // written by the kernel; not to be trusted, see scan_pages()
   uint64_t vec;
   uint64_t vec_len;
   uint64_t max_pages;

@@ -76,6 +76,30 @@ TEST(Tracker, TellsWhichPagesWereWritten) {
   ::munmap(memory, 8 * kPageSize);
 }
 
+// More regions than the kernel's buffer has room for, and than ours.
+TEST(Tracker, ManySmallRegions) {
+  for (const size_t written : {300u, 1500u, 6000u}) {
+    char* memory = map_pages(2 * written, 'x');
+    Child child([&](Stages& stages) {
+      stages.at(0);
+      for (size_t i = 0; i < written; ++i) memory[2 * i * kPageSize] = 'w';
+      stages.at(1);
+    });
+    ASSERT_TRUE(child.to(0));
+    const auto tracker = must_track(child.pid());
+    ASSERT_TRUE(tracker);
+    must_look(*tracker);
+    ASSERT_TRUE(child.to(1));
+    const PageRange window = pages_at(memory, 0, 2 * written);
+    const Look look = must_look(*tracker);
+    const Pages changed = pages_in(look.changed, window);
+    ASSERT_EQ(changed.size(), written);
+    for (size_t i = 0; i < written; ++i) ASSERT_EQ(changed[i], 2 * i);
+    EXPECT_EQ(pages_in(look.populated, window).size(), 2 * written);
+    ::munmap(memory, 2 * written * kPageSize);
+  }
+}
+
 // As when the process has called read(2) on a page.
 TEST(Tracker, SeesWhatTheKernelWrites) {
   char* memory = map_pages(4, 'x');
