@@ -35,7 +35,7 @@ struct Look {
   PageRanges changed;
 };
 
-// Not for several threads at a time. Its end, by detach(), by destruction, or by the death of our
+// Not for several threads at a time. Its end, by destruction, or by the death of our
 // own process, leaves the tracked process as it was: no mapping registered, no page protected, no
 // descriptor. Children the process forks are not tracked.
 class Tracker {
