@@ -1,5 +1,6 @@
 #include "container/process_ids.h"
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 #include <sstream>
@@ -45,6 +46,15 @@ std::optional<ThreadIds> thread_ids(const std::string& task_dir) {
 }
 
 }  // namespace
+
+std::string name_of_thread(pid_t host_tid) {
+  auto name = read_file("/proc/" + std::to_string(host_tid) + "/comm");
+  if (!name.ok() || name->empty()) return {};
+  name->pop_back();  // the end of the line
+  std::replace_if(
+      name->begin(), name->end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  return *name;
+}
 
 std::vector<pid_t> parse_pids(const std::string& text) {
   std::vector<pid_t> pids;

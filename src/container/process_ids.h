@@ -31,6 +31,10 @@ Result<uint64_t> process_start_time(pid_t host_pid);
 // The wait status of a process that has ended and is not reaped yet.
 std::optional<int> status_of_zombie(pid_t host_pid);
 
+// What a thread is called (its comm), every byte that is not printable ASCII as '?': a program may
+// call itself anything. Empty when there is no such thread.
+std::string name_of_thread(pid_t host_tid);
+
 // The process ids in the text of a cgroup.procs file; those of other pid namespaces (0) left out.
 std::vector<pid_t> parse_pids(const std::string& text);
 

@@ -65,6 +65,12 @@ Result<KeyValue> decode_key_value(const Json& json) {
   return kv;
 }
 
+// The members that name all keys with a prefix. etcd takes no empty key: "\0" is the first one.
+Json encode_prefix(const std::string& prefix) {
+  const std::string first = prefix.empty() ? std::string(1, '\0') : prefix;
+  return {{"key", base64_encode(first)}, {"range_end", base64_encode(prefix_end(prefix))}};
+}
+
 Json encode_compare(const Compare& compare) {
   Json json = {{"key", base64_encode(compare.key)}, {"result", "EQUAL"}};
   switch (compare.what) {
@@ -80,14 +86,14 @@ Json encode_compare(const Compare& compare) {
       json["target"] = "VALUE";
       json["value"] = base64_encode(compare.value);
       break;
+    case Compare::What::kUnchangedBelow:
+      json.update(encode_prefix(compare.key));
+      json["result"] = "LESS";
+      json["target"] = "MOD";
+      json["mod_revision"] = std::to_string(compare.revision + 1);
+      break;
   }
   return json;
-}
-
-// The members that name all keys with a prefix. etcd takes no empty key: "\0" is the first one.
-Json encode_prefix(const std::string& prefix) {
-  const std::string first = prefix.empty() ? std::string(1, '\0') : prefix;
-  return {{"key", base64_encode(first)}, {"range_end", base64_encode(prefix_end(prefix))}};
 }
 
 Json encode_change(const Change& change) {

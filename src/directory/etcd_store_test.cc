@@ -36,6 +36,25 @@ TEST_F(EtcdStoreTest, TransactionIsAppliedOnlyIfAllComparesHold) {
   EXPECT_EQ(value("k"), "five");
 }
 
+TEST_F(EtcdStoreTest, TransactionIsRefusedWhenAKeyBelowAPrefixCameOrChanged) {
+  const auto applied = [&](const char* prefix, int64_t revision) {
+    const auto result = txn({Compare::unchanged_below(prefix, revision)}, {});
+    EXPECT_TRUE(result.ok()) << result.error().message();
+    return result.ok() && result->applied;
+  };
+  const int64_t first = put("e/1", "v");
+  EXPECT_TRUE(applied("e/", first));
+  EXPECT_FALSE(applied("e/", first - 1));
+  put("e0", "a neighbour");
+  EXPECT_TRUE(applied("e/", first));
+  const int64_t second = put("e/2", "v");
+  EXPECT_FALSE(applied("e/", first)) << "a key came";
+  EXPECT_TRUE(applied("e/", second));
+  put("e/1", "w");
+  EXPECT_FALSE(applied("e/", second)) << "a key changed";
+  EXPECT_TRUE(applied("f/", 1)) << "nothing is there";
+}
+
 TEST_F(EtcdStoreTest, RefusedTransactionChangesNothingAndTellsTheRevision) {
   const int64_t revision = put("k", "v");
   const auto refused = txn({Compare::absent("k")}, {Change::put("a", "x"), Change::remove("k")});

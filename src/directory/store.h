@@ -23,7 +23,7 @@ struct KeyValue {
 
 // One condition of a transaction.
 struct Compare {
-  enum class What { kCreateRevision, kModRevision, kValue };
+  enum class What { kCreateRevision, kModRevision, kValue, kUnchangedBelow };
   std::string key;
   What what = What::kCreateRevision;
   int64_t revision = 0;  // for the revisions; 0 means "the key does not exist"
@@ -35,6 +35,10 @@ struct Compare {
   }
   static Compare value_is(std::string key, std::string value) {
     return {std::move(key), What::kValue, 0, std::move(value)};
+  }
+  // No key that starts with `prefix` was created or changed after `revision`.
+  static Compare unchanged_below(std::string prefix, int64_t revision) {
+    return {std::move(prefix), What::kUnchangedBelow, revision, {}};
   }
 };
 

@@ -58,6 +58,8 @@ class Cluster {
   std::optional<std::string> name_of(NodeId id) const;  // of a member
   std::optional<std::string> lock_of(const std::string& dc, const std::string& task) const;
 
+  // Of the directory: what happened until then is in the maps.
+  int64_t revision() const { return revision_; }
   // Runs `then` once everything up to `revision` of the directory is in the maps: an answer that is
   // given from there does not contradict what was asked before it. At once if it is already.
   void when_known(int64_t revision, std::function<void()> then);

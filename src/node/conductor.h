@@ -69,7 +69,7 @@ class Conductor : private Cluster::Listener, private CoordinatorHost {
   void add_coordinator_services();
   void create_dc(const DcRecord& record, Done<bool> done);
   void change_dc(const std::string& name, const std::function<Result<DcRecord>(DcRecord)>& change,
-                 Done<bool> done);
+                 std::vector<Compare> compares, Done<bool> done);
   void remove_dc(const std::string& name, bool force, Done<bool> done);
   void await_parts(const std::string& dc, int64_t until_ns, Done<bool> done);
   void await_no_parts(const std::string& dc, int64_t until_ns, Done<bool> done);

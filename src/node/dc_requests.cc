@@ -95,6 +95,8 @@ void DcPart::serve_bind(const Asked& asked, const Answer& answer) {
   if (used || asked.command == BKUP_BIND) return answer(EDVSSLOTUSED);
   EndpointRecord record = record_of(slot, thread->first, thread->second);
   record.replica = asked.command == REPLICA_BIND;
+  const std::string own_name = name_of_thread(thread->second.host_tid);
+  if (!own_name.empty()) record.name = own_name;
   if (!asked.name.empty()) record.name = asked.name;
   bind_in_directory(record, [answer](Result<int> bound_to) {
     const int failure =

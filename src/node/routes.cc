@@ -189,6 +189,7 @@ void Conductor::post_dc_node(const HttpRequest& request, Reply reply) {
         record.nodes.push_back(node);
         return record;
       },
+      {},
       [this, reply, dc](Result<bool> changed) {
         if (!changed.ok()) return reply->fail(changed.error());
         reply->reply(dc_json(*cluster_.dc(dc)));
@@ -218,6 +219,8 @@ void Conductor::delete_dc_node(const HttpRequest& request, Reply reply) {
         record.nodes.erase(found);
         return record;
       },
+      // Nobody was bound since we looked.
+      {Compare::unchanged_below(cluster_.keys().endpoints(dc), cluster_.revision())},
       [this, reply, dc](Result<bool> changed) {
         if (!changed.ok()) return reply->fail(changed.error());
         reply->reply(dc_json(*cluster_.dc(dc)));

@@ -291,9 +291,10 @@ void Conductor::await_parts(const std::string& dc, int64_t until_ns, Done<bool> 
 
 void Conductor::change_dc(const std::string& name,
                           const std::function<Result<DcRecord>(DcRecord)>& change,
-                          Done<bool> done) {
+                          std::vector<Compare> compares, Done<bool> done) {
   const std::string key = cluster_.keys().dc(name);
-  context_.store.range(key, [this, name, key, change, done](Result<RangeResult> found) {
+  context_.store.range(key, [this, name, key, change, compares = std::move(compares),
+                             done](Result<RangeResult> found) mutable {
     if (!found.ok()) return done(found.error());
     const KeyValue* current = nullptr;
     for (const KeyValue& kv : found->items) {
@@ -304,9 +305,9 @@ void Conductor::change_dc(const std::string& name,
     if (!record.ok()) return done(record.error());
     auto changed = change(*record);
     if (!changed.ok()) return done(changed.error());
+    compares.push_back(Compare::exists_at(key, current->mod_revision));
     context_.store.txn(
-        {Compare::exists_at(key, current->mod_revision)},
-        {Change::put(key, to_text(dvs::to_json(*changed)))},
+        std::move(compares), {Change::put(key, to_text(dvs::to_json(*changed)))},
         [this, name, done](Result<TxnResult> result) {
           if (!result.ok()) return done(result.error());
           if (!result->applied) {

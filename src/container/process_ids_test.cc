@@ -1,0 +1,36 @@
+#include "container/process_ids.h"
+
+#include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <climits>
+#include <thread>
+
+namespace dvs {
+namespace {
+
+std::string name_when_called(const char* name) {
+  std::string seen;
+  std::thread([&] {
+    ::prctl(PR_SET_NAME, name);
+    seen = name_of_thread(::gettid());
+  }).join();
+  return seen;
+}
+
+TEST(NameOfThread, IsTheThreadsOwn) {
+  EXPECT_EQ(name_when_called("board server"), "board server");
+  EXPECT_NE(name_of_thread(::getpid()), "board server");
+  EXPECT_EQ(name_when_called("fifteen-bytes-0"), "fifteen-bytes-0");
+}
+
+TEST(NameOfThread, CanAlwaysBePrinted) {
+  EXPECT_EQ(name_when_called("a\nb\x1b[1m\x7f"), "a?b?[1m?");
+  EXPECT_EQ(name_when_called("caf\xc3\xa9\xff"), "caf???") << "also when it is not UTF-8";
+}
+
+TEST(NameOfThread, OfNobodyIsEmpty) { EXPECT_EQ(name_of_thread(INT_MAX), ""); }
+
+}  // namespace
+}  // namespace dvs
