@@ -29,6 +29,16 @@ TEST_F(Binding, AnotherProcessGivesAndTakesIt) {
   expect_serves(run("lab", "n2", 7, {"echo_server"}), "n1");
 }
 
+TEST_F(Binding, WhoBindsHimselfHasHisOwnName) {
+  make_dc("lab");
+  const Process far = caller("n2", {"wait4bindep:7", "has_own_name:7"});
+  const Process binder = caller("n1", {fmt::format("has_own_name:{}", next_), "unbind", "rename",
+                                       "bind:7", "has_own_name:7"});
+  EXPECT_TRUE(said(binder, fmt::format("has_own_name:{}", binder.endpoint), 0));
+  EXPECT_TRUE(said(binder, "has_own_name:7", 1));
+  EXPECT_TRUE(said(far, "has_own_name:7", 1));
+}
+
 TEST_F(Binding, WhatCannotBeBound) {
   make_dc("lab", {"n1", "n2"});
   const Process taken = run("lab", "n1", 7, {"receiver"});

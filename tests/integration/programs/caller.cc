@@ -93,6 +93,17 @@ int deny(const Numbers& n) {
   return dvk_setpriv(dvs::programs::my_dc(), SELF, &priv);
 }
 
+constexpr char kOwnName[] = "my-own-name";
+
+int rename_myself(const Numbers&) { return prctl(PR_SET_NAME, kOwnName); }
+
+// Whether n[0] is called that.
+int has_own_name(const Numbers& n) {
+  proc_usr_t info;
+  const int rc = dvk_getprocinfo(dvs::programs::my_dc(), n[0], &info);
+  return rc == OK ? std::strcmp(info.p_name, kOwnName) == 0 : rc;
+}
+
 const std::map<std::string, std::function<int(const Numbers&)>>& calls() {
   using dvs::programs::my_dc;
   static const std::map<std::string, std::function<int(const Numbers&)>> kCalls = {
@@ -106,6 +117,8 @@ const std::map<std::string, std::function<int(const Numbers&)>>& calls() {
       {"wait4bindep", [](const Numbers& n) { return dvk_wait4bindep_T(n[0], kPatienceMs); }},
       {"wait4unbind",
        [](const Numbers& n) { return dvk_wait4bindep_X(WAIT_UNBIND, n[0], kPatienceMs); }},
+      {"rename", rename_myself},
+      {"has_own_name", has_own_name},
       {"getep", [](const Numbers&) { return dvk_getep(getpid()); }},
       {"migr_start", [](const Numbers& n) { return dvk_migr_start(my_dc(), n[0]); }},
       {"migr_commit",
