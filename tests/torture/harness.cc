@@ -240,6 +240,14 @@ void Harness::reap() {
 
 // ---- what else dvsd does ------------------------------------------------------------------------
 
+// Whether each of its threads knows that it is bound: who does not yet would wait for it for ever.
+bool Harness::has_begun(const Process& process) const {
+  for (size_t i = 0; i < actors_left(process); ++i) {
+    if (ledger_.actors[process.actors[i]].began.load() != process.lives[i]) return false;
+  }
+  return true;
+}
+
 // Unbinds somebody who is alive.
 void Harness::take_away(Process& process) {
   for (size_t i = 0; i < actors_left(process); ++i) {
@@ -405,7 +413,7 @@ void Harness::disturb() {
   if (aim || roll >= 30) return kill_one(process);
   if (!bound) return;
   if (roll < 4) {
-    take_away(process);
+    if (has_begun(process)) take_away(process);
   } else if (roll < 10) {
     shake_gate(process);
   } else {

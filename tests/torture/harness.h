@@ -65,6 +65,7 @@ class Harness {
   void ended(Process& process, bool violent);
   void expect_idle(int actor, const char* when, bool sets);
   void count_remains(const Process& process);
+  bool has_begun(const Process& process) const;
   void take_away(Process& process);
   void see_off(Process& process);
   void shake_gate(const Process& process);
