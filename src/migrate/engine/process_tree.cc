@@ -1,6 +1,7 @@
 #include "migrate/engine/process_tree.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 
@@ -78,6 +79,26 @@ class EndWatch : public std::enable_shared_from_this<EndWatch> {
   std::function<void(bool)> done_;
 };
 
+// Field 3 of /proc/PID/stat; 'X': no such process.
+char state_of(pid_t pid) {
+  const auto stat = read_file("/proc/" + std::to_string(pid) + "/stat");
+  const size_t name_end = stat.ok() ? stat->rfind(')') : std::string::npos;
+  return name_end == std::string::npos || name_end + 2 >= stat->size() ? 'X'
+                                                                       : (*stat)[name_end + 2];
+}
+
+// A signal takes effect when the process next leaves the kernel, and until then it may still make
+// children that nobody has listed. One that sleeps in the kernel without hearing signals makes
+// none.
+void stop(pid_t pid) {
+  ::kill(pid, SIGSTOP);
+  const auto limit = steady_clock::now() + std::chrono::milliseconds(100);
+  const auto stopping = [pid] {
+    return std::string_view("RD").find(state_of(pid)) != std::string_view::npos;
+  };
+  while (stopping() && steady_clock::now() < limit) ::sched_yield();
+}
+
 }  // namespace
 
 void visit_tree(pid_t root, const std::function<void(pid_t)>& visit) {
@@ -94,7 +115,7 @@ ProcessHandles open_tree(pid_t root) {
 ProcessHandles kill_tree(pid_t root) {
   ProcessHandles handles;
   visit_tree(root, [&](pid_t pid) {
-    ::kill(pid, SIGSTOP);
+    stop(pid);
     open_handle(pid, handles);
   });
   for (const auto& handle : handles) {
