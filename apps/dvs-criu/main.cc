@@ -4,7 +4,10 @@
 // Standard input is a SOCK_SEQPACKET socket to dvsd (migrate/engine/command.h). First comes what to
 // do, as JSON:
 //
-//   {"do": "dump", "pid": ROOT} | {"do": "restore"}
+//   {"do": "dump", "pid": ROOT, "apart": BOOL} | {"do": "restore", "apart": BOOL}
+//
+// apart: private memory is not in the images. A dump passes over it (migrate/engine/memory_apart.h);
+// a restored process's page faults are answered by whoever listens on lazy-pages.socket.
 //
 // Descriptor 3 is the directory of the images, 4 (for a dump) the tree's frozen cgroup. Both are
 // out of sight in the DC: whoever could write them, could make criu do what only criu may.
@@ -20,12 +23,15 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "base/json.h"
 #include "gate.h"
+#include "kernel_cache.h"
 #include "migrate/engine/criu_log.h"
+#include "migrate/engine/memory_apart.h"
 #include "service.h"
 
 namespace dvs::helper {
@@ -43,6 +49,7 @@ constexpr int kFreezerFd = 4;
 
 struct Job {
   bool dump = false;
+  bool apart = false;
   int pid = 0;
 };
 
@@ -69,6 +76,7 @@ Result<Job> hear_job() {
   Job job;
   DVS_ASSIGN(const auto what, json_get<std::string>(json, "do"));
   job.dump = what == "dump";
+  DVS_ASSIGN(job.apart, json_get_or<bool>(json, "apart", false));
   if (job.dump) {
     DVS_ASSIGN(job.pid, json_get<int>(json, "pid"));
   }
@@ -96,6 +104,12 @@ criu_rpc::Request request_of(const Job& job) {
     options.set_ghost_limit(kGhostBytes);
     options.set_timeout(kCollectSeconds);
   }
+  if (job.apart && job.dump) {
+    options.set_track_mem(true);
+    options.set_parent_img(kEarlierDump);
+  } else if (job.apart) {
+    options.set_lazy_pages(true);
+  }
   return request;
 }
 
@@ -118,6 +132,27 @@ bool await_criu(CriuService& criu) {
   return criu.send(version) && criu.receive().has_value();
 }
 
+std::optional<criu_rpc::Features> ask_features(CriuService& criu) {
+  criu_rpc::Request request;
+  request.set_type(criu_rpc::FEATURE_CHECK);
+  request.set_keep_open(true);
+  request.mutable_features()->set_mem_track(true);
+  request.mutable_features()->set_lazy_pages(true);
+  if (!criu.send(request)) return std::nullopt;
+  const auto response = criu.receive();
+  if (!response || !response->success()) return std::nullopt;
+  return response->features();
+}
+
+// A dump apart needs criu to believe that the kernel tracks writes.
+bool can_work_apart(CriuService& criu, bool dump) {
+  auto features = ask_features(criu);
+  if (features && dump && !features->mem_track() && claim_write_tracking()) {
+    features = ask_features(criu);
+  }
+  return features && (dump ? features->mem_track() : features->lazy_pages());
+}
+
 bool await_go() {
   say("ready");
   return hear() == "go";
@@ -137,6 +172,7 @@ bool on_notification(const criu_rpc::Notification& notification) {
 
 bool carry_out(CriuService& criu, const Job& job) {
   if (!await_criu(criu)) return false;
+  if (job.apart && !can_work_apart(criu, job.dump)) return false;
   if (!job.dump && !await_go()) return false;
   if (!criu.send(request_of(job))) return false;
   while (auto response = criu.receive()) {

@@ -29,7 +29,9 @@ constexpr int kFreezerFd = 4;
 constexpr std::chrono::seconds kGiveUpLimit{10};
 constexpr std::chrono::seconds kKillLimit{10};
 
-Json dump_job(const DumpRequest& request) { return {{"do", kDump}, {"pid", request.root_pid}}; }
+Json dump_job(const DumpRequest& request) {
+  return {{"do", kDump}, {"pid", request.root_pid}, {"apart", request.apart}};
+}
 
 Result<UniqueFd> open_directory(const std::string& dir) {
   UniqueFd fd(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -108,9 +110,9 @@ class Dump final : public Operation {
  public:
   using Operation::Operation;
 
-  void start(const DumpRequest& request, std::chrono::milliseconds limit, Done<DumpResult> done) {
+  void start(DumpRequest request, std::chrono::milliseconds limit, Done<DumpResult> done) {
     done_ = std::move(done);
-    freezer_dir_ = request.freezer_dir;
+    request_ = std::move(request);
     go(limit);
   }
 
@@ -120,7 +122,7 @@ class Dump final : public Operation {
   void timed_out() override;
   void fail_frozen(Error error);
 
-  std::string freezer_dir_;
+  DumpRequest request_;
   Done<DumpResult> done_;  // empty once called
 };
 
@@ -131,7 +133,13 @@ void Dump::done() {
   // clock stood still since the dump. Without it the process follows the clock of the target's
   // DC, which is the same clock.
   ::unlink((site_.dir + "/timens-0.img").c_str());
-  std::exchange(done_, nullptr)(DumpResult{image_bytes(site_.dir), monotonic_ns() - started_ns_});
+  const auto done = std::exchange(done_, nullptr);
+  if (request_.apart) {
+    if (auto complete = complete_images(site_.dir, request_.processes); !complete.ok()) {
+      return done(complete.error());
+    }
+  }
+  done(DumpResult{image_bytes(site_.dir), monotonic_ns() - started_ns_});
 }
 
 void Dump::ended(const ChildResult& result) {
@@ -158,10 +166,10 @@ void Dump::timed_out() {
 
 // criu thaws the cgroup while it traces the tree. One that was killed cannot freeze it again.
 void Dump::fail_frozen(Error error) {
-  const std::string v1 = freezer_dir_ + "/freezer.state";
+  const std::string v1 = request_.freezer_dir + "/freezer.state";
   log::if_failed(::access(v1.c_str(), F_OK) == 0
                      ? write_control_file(v1, "FROZEN")
-                     : write_control_file(freezer_dir_ + "/cgroup.freeze", "1"));
+                     : write_control_file(request_.freezer_dir + "/cgroup.freeze", "1"));
   done_(std::move(error));
 }
 
@@ -285,7 +293,8 @@ Result<CriuEngine::Command> CriuEngine::launch_dump(const DumpRequest& request) 
 
 Result<CriuEngine::Command> CriuEngine::launch_restore(const RestoreRequest& request) {
   DVS_TRY(make_dirs(request.site.dir));
-  return launch(request.site, {{"do", kRestore}}, -1, request.cgroup_procs_files);
+  return launch(request.site, {{"do", kRestore}, {"apart", request.apart}}, -1,
+                request.cgroup_procs_files);
 }
 
 Result<CriuEngine::Command> CriuEngine::launch(const EngineSite& site, const Json& job, int freezer,
@@ -335,6 +344,7 @@ Status CriuEngine::try_dump(const DumpRequest& request, const Done<DumpResult>& 
   if (command == nullptr) {
     DVS_ASSIGN(command, launch_dump(request));
   }
+  if (request.apart) DVS_TRY(make_earlier_dump(request.site.dir, request.processes));
   std::make_shared<Dump>(executor_, request.site, command)->start(request, options_.timeout, done);
   return {};
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/executor.h"
+#include "migrate/engine/memory_apart.h"
 
 namespace dvs {
 
@@ -26,6 +27,9 @@ struct DumpRequest {
   pid_t root_pid = 0;       // root of the tree, as numbered inside the DC
   std::string freezer_dir;  // cgroup directory that holds exactly this tree, ALREADY frozen; as
                             // seen by dvsd
+  // Leave movable memory (mover/memory_map.h) out of the images: somebody else carries it.
+  bool apart = false;
+  std::vector<DumpedProcess> processes = {};  // of the tree; for dump(), when `apart`
 };
 
 struct RestoreRequest {
@@ -33,6 +37,8 @@ struct RestoreRequest {
   // Cgroup the restored tree shall live in: the file to write the pid of the restoring command to
   // before it starts (all its children are born there), or empty.
   std::vector<std::string> cgroup_procs_files;
+  // The images are of a dump with `apart`; a pager listens on lazy-pages.socket in site.dir.
+  bool apart = false;
 };
 
 struct DumpResult {
