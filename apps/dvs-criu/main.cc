@@ -6,8 +6,9 @@
 //
 //   {"do": "dump", "pid": ROOT, "apart": BOOL} | {"do": "restore", "apart": BOOL}
 //
-// apart: private memory is not in the images. A dump passes over it (migrate/engine/memory_apart.h);
-// a restored process's page faults are answered by whoever listens on lazy-pages.socket.
+// apart: private memory is not in the images. A dump passes over it
+// (migrate/engine/memory_apart.h); a restored process's page faults are answered by whoever listens
+// on lazy-pages.socket.
 //
 // Descriptor 3 is the directory of the images, 4 (for a dump) the tree's frozen cgroup. Both are
 // out of sight in the DC: whoever could write them, could make criu do what only criu may.

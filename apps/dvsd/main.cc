@@ -131,6 +131,7 @@ int run(Options options) {
     return fail(Error(dvs::Code::kDenied, "needs root: it creates namespaces and cgroups"));
   }
   options.node.container_helper = beside_me("dvs-container");
+  options.node.pager = beside_me("dvs-pager");
   // What is installed beside dvsd runs in DCs, too, wherever that is.
   options.node.dc_shown.push_back(installed_in());
   if (options.criu.starts_with('/')) {

@@ -146,6 +146,10 @@ Cgroups Cgroups::at(std::string mount_point, bool v2) {
 
 std::string Cgroups::dir(const std::string& name) const { return mount_ + "/" + name; }
 
+std::string Cgroups::kill_file(const std::string& name) const {
+  return v2_ ? dir(name) + "/cgroup.kill" : procs_file(name);
+}
+
 std::string Cgroups::procs_file(const std::string& name) const {
   return dir(name) + "/cgroup.procs";
 }

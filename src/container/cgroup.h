@@ -24,6 +24,8 @@ class Cgroups {
   // Directory of group `name` ("dvs/cluster/node/dc/task").
   std::string dir(const std::string& name) const;
   std::string procs_file(const std::string& name) const;
+  // By which somebody else may end all of it: cgroup.kill, or (v1) the list of its processes.
+  std::string kill_file(const std::string& name) const;
 
   Status create(const std::string& name) const;  // with its parents; fine when it exists
   // Removes an empty group and all groups below it; kConflict while a process lives there.

@@ -44,7 +44,7 @@ class Fields {
   std::string failure_;
 };
 
-constexpr const char* kStateNames[] = {"active", "committed", "rolledback"};
+constexpr const char* kStateNames[] = {"copying", "active", "committed", "rolledback"};
 
 bool all_names(const std::vector<std::string>& names) {
   return std::all_of(names.begin(), names.end(), is_name);
@@ -144,6 +144,11 @@ Json to_json(const MigrationRecord& r) {
           {"manual", r.manual},
           {"state", state_name(r.state)},
           {"reason", r.reason},
+          {"algorithm", r.algorithm},
+          {"why", r.why},
+          {"max_downtime_ms", r.max_downtime_ms},
+          {"memory_bytes", r.memory_bytes},
+          {"rounds", r.rounds},
           {"pid", r.pid},
           {"started_ns", r.started_ns},
           {"ended_ns", r.ended_ns},
@@ -165,7 +170,9 @@ Result<MigrationRecord> migration_record(const std::string& text) {
   fields.get("reason", r.reason).get("pid", r.pid).get("started_ns", r.started_ns);
   fields.get("ended_ns", r.ended_ns).get("image_bytes", r.image_bytes);
   fields.get("migration_ms", r.migration_ms).get("transfer_ms", r.transfer_ms);
-  fields.get("frozen_ms", r.frozen_ms);
+  fields.get("frozen_ms", r.frozen_ms).get("algorithm", r.algorithm).get("why", r.why);
+  fields.get("memory_bytes", r.memory_bytes).get("rounds", r.rounds);
+  fields.get("max_downtime_ms", r.max_downtime_ms);
   const auto* found = std::find(std::begin(kStateNames), std::end(kStateNames), state);
   fields.require(found != std::end(kStateNames), "unknown state");
   fields.require(is_name(r.dc) && is_name(r.source) && is_name(r.target), "a name out of range");

@@ -60,7 +60,12 @@ struct EndpointRecord {
   bool replica = false;  // there may be others, on other nodes
 };
 
-enum class MigrationState { kActive, kCommitted, kRolledBack };
+// kCopying: memory is copied while the process runs; it has not been stopped, nothing is decided.
+enum class MigrationState { kCopying, kActive, kCommitted, kRolledBack };
+// No outcome yet.
+constexpr bool is_open(MigrationState state) {
+  return state == MigrationState::kActive || state == MigrationState::kCopying;
+}
 
 struct MigrationRecord {
   std::string id;
@@ -73,18 +78,23 @@ struct MigrationRecord {
   std::string coordinator;
   bool manual = false;  // START by an application; no process is moved by DVS
   MigrationState state = MigrationState::kActive;
-  std::string reason;      // of a rollback
-  int pid = 0;             // of the process the endpoint asked for belongs to
-  int64_t started_ns = 0;  // CLOCK_REALTIME
+  std::string reason;        // of a rollback
+  std::string algorithm;     // see migrate/schedule.h; empty: the engine carries the memory
+  int max_downtime_ms = 10;  // that copying aims at
+  std::string why;           // of the algorithm, and when copying was ended
+  int pid = 0;               // of the process the endpoint asked for belongs to
+  int64_t started_ns = 0;    // CLOCK_REALTIME
   int64_t ended_ns = 0;
   uint64_t image_bytes = 0;
+  uint64_t memory_bytes = 0;  // sent by the mover, while the process ran and after
+  int rounds = 0;             // of copying while it ran
   double migration_ms = 0;
   double transfer_ms = 0;
   double frozen_ms = 0;
   std::map<std::string, double> phases;  // milliseconds
 };
 
-const char* state_name(MigrationState state);  // "active", "committed", "rolledback"
+const char* state_name(MigrationState state);  // "copying", "active", "committed", "rolledback"
 
 Json to_json(const NodeRecord& record);
 Json to_json(const DcRecord& record);

@@ -9,6 +9,7 @@ namespace dvs {
 namespace {
 
 constexpr auto kFinishLimit = std::chrono::seconds(5);
+constexpr std::chrono::milliseconds kFrozenLimit = std::chrono::seconds(30);
 
 // Sorts by time: milliseconds since the epoch, then a random part.
 std::string new_id() {
@@ -65,12 +66,40 @@ void Coordinator::preflight_target(const RunningPtr& running, const Json& descri
   record.coordinator = self_;
   record.pid =
       json_get_or<int>(description, "pid", 0).ok() ? *json_get_or<int>(description, "pid", 0) : 0;
-  const Json args = {{"dc", record.dc}, {"description", description}, {"id", record.id}};
+  if (Status chosen = choose(*running, description); !chosen.ok()) {
+    return running->done(chosen.error());
+  }
+  const Json args = {{"dc", record.dc},
+                     {"description", description},
+                     {"id", record.id},
+                     {"apart", !record.algorithm.empty()}};
   host_.call(record.target, "migrate.check", args, [this, running](Result<Json> fit) {
     if (!fit.ok()) return running->done(fit.error());
     running->record.phases["preflight"] = elapsed_ms(*running);
     start(running);
   });
+}
+
+// What memory moves when. Where the source cannot look into memory the engine carries it.
+Status Coordinator::choose(Running& running, const Json& description) const {
+  MigrationRecord& record = running.record;
+  const auto memory = json_get_or<uint64_t>(description, "memory_bytes", 0);
+  const auto reason = json_get_or<std::string>(description, "no_mover", "");
+  if (!memory.ok() || !reason.ok()) return Error(Code::kCorrupt, "a description of no sense");
+  const MigrationRequest& asked = running.request;
+  DVS_ASSIGN(const Choice choice, choose_algorithm(asked.algorithm, *memory));
+  record.why = choice.why;
+  if (reason->empty()) {
+    record.algorithm = algorithm_name(choice.algorithm);
+    record.max_downtime_ms = static_cast<int>(asked.max_downtime.count());
+    if (choice.algorithm != Algorithm::kTotalCopy) record.state = MigrationState::kCopying;
+    return {};
+  }
+  if (asked.algorithm != "auto" && choice.algorithm != Algorithm::kTotalCopy) {
+    return Error(Code::kUnsupported, asked.algorithm + " is not possible: " + *reason);
+  }
+  record.why = "total-copy by the engine: " + *reason;
+  return {};
 }
 
 // START: one transaction that takes the lock and writes the record everybody acts on, if the
@@ -100,8 +129,30 @@ void Coordinator::start(const RunningPtr& running) {
       // Unknown whether it was written; if it was, the record's arrival or the time-out will tell.
       log::warn("migration {}: START: {}", running->record.id, result.error().message());
     }
-    arm(running, running->request.timeout, [this, running] { give_up(running); });
+    if (running->record.state == MigrationState::kActive) return on_active(running);
+    if (running->request.timeout) {
+      arm(running, *running->request.timeout, [this, running] { copying_is_late(running); });
+    }
   });
+}
+
+// The process is being stopped: from here on it cannot last for long.
+void Coordinator::on_active(const RunningPtr& running) {
+  auto limit = kFrozenLimit;
+  if (running->request.timeout && !running->request.force) {
+    const std::chrono::duration<double, std::milli> passed(elapsed_ms(*running));
+    limit = std::min(
+        limit, std::chrono::ceil<std::chrono::milliseconds>(*running->request.timeout - passed));
+  }
+  arm(running, std::max(limit, std::chrono::milliseconds(0)),
+      [this, running] { give_up(running); });
+}
+
+void Coordinator::copying_is_late(const RunningPtr& running) {
+  if (!running->request.force) return give_up(running);
+  if (running->record.state != MigrationState::kCopying) return;
+  const Json args = {{"dc", running->record.dc}, {"id", running->record.id}};
+  host_.call(running->record.source, "migrate.hurry", args, [](Result<Json>) {});
 }
 
 void Coordinator::arm(const RunningPtr& running, std::chrono::milliseconds after,
@@ -115,7 +166,7 @@ void Coordinator::arm(const RunningPtr& running, std::chrono::milliseconds after
 
 // The time allowed is over: ROLLBACK, unless it has an outcome already. Asked until one is known.
 void Coordinator::give_up(const RunningPtr& running) {
-  if (running->record.state != MigrationState::kActive) return;
+  if (!is_open(running->record.state)) return;
   if (running->revision == 0) {
     running_.erase(running->record.id);
     return running->done(Error(Code::kTimeout, "the directory did not take the START in time"));
@@ -142,7 +193,13 @@ void Coordinator::on_record(const MigrationRecord& record, int64_t revision) {
   auto running = find(record.id);
   if (running == nullptr) return;
   running->revision = revision;
-  if (record.state == MigrationState::kActive || running->record.state != MigrationState::kActive) {
+  const MigrationState before = running->record.state;
+  if (!is_open(before)) return;
+  if (is_open(record.state)) {
+    const bool stopped =
+        before == MigrationState::kCopying && record.state == MigrationState::kActive;
+    running->record.state = record.state;
+    if (stopped) on_active(running);
     return;
   }
   auto phases = running->record.phases;
@@ -164,6 +221,14 @@ void Coordinator::on_progress(const std::string& id, uint64_t sent, uint64_t tot
   }
 }
 
+void Coordinator::on_round(const std::string& id, Json event) {
+  if (auto running = find(id)) {
+    event["event"] = "round";
+    event["t_ms"] = elapsed_ms(*running);
+    running->on_event(event);
+  }
+}
+
 void Coordinator::on_done(const std::string& id, const Json& report) {
   auto running = find(id);
   if (running == nullptr) return;
@@ -179,7 +244,7 @@ void Coordinator::on_done(const std::string& id, const Json& report) {
 }
 
 void Coordinator::finish_if_done(const RunningPtr& running) {
-  if (running->record.state == MigrationState::kActive) return;
+  if (is_open(running->record.state)) return;
   if (running->source_done && running->target_done) finish(running);
 }
 
@@ -190,7 +255,7 @@ void Coordinator::finish(const RunningPtr& running) {
   MigrationRecord& record = running->record;
   record.ended_ns = realtime_ns();
   record.migration_ms = ms_between(running->started_ns, monotonic_ns());
-  for (const char* phase : {"freeze", "dump", "transfer", "restore", "decide", "resume"}) {
+  for (const char* phase : {"freeze", "sync", "dump", "transfer", "restore", "decide", "resume"}) {
     if (auto found = record.phases.find(phase); found != record.phases.end()) {
       record.frozen_ms += found->second;
     }

@@ -7,11 +7,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/executor.h"
 #include "directory/records.h"
 #include "directory/store.h"
+#include "migrate/schedule.h"
 
 namespace dvs {
 
@@ -28,7 +30,11 @@ struct MigrationRequest {
   uint32_t slot = 0;
   std::string source;
   std::string target;
-  std::chrono::milliseconds timeout{30'000};
+  std::string algorithm = "auto";
+  std::chrono::milliseconds max_downtime{10};
+  // Of all of it; without: copying may last as long as it does, the rest kFrozenLimit.
+  std::optional<std::chrono::milliseconds> timeout;
+  bool force = false;  // when copying is not over by then, freeze instead of giving up
 };
 
 class Coordinator {
@@ -49,6 +55,7 @@ class Coordinator {
   // What participants tell.
   void on_phase(const std::string& id, const std::string& phase);
   void on_progress(const std::string& id, uint64_t sent, uint64_t total);
+  void on_round(const std::string& id, Json event);
   void on_done(const std::string& id, const Json& report);
 
  private:
@@ -68,7 +75,10 @@ class Coordinator {
   using RunningPtr = std::shared_ptr<Running>;
 
   void preflight_target(const RunningPtr& running, const Json& description);
+  Status choose(Running& running, const Json& description) const;
   void start(const RunningPtr& running);
+  void on_active(const RunningPtr& running);
+  void copying_is_late(const RunningPtr& running);
   void arm(const RunningPtr& running, std::chrono::milliseconds after,
            std::function<void()> expired);
   void give_up(const RunningPtr& running);

@@ -16,7 +16,8 @@ Source::Source(Executor& executor, SourceHost& host, Faults& faults, MigrationRe
       host_(host),
       faults_(faults),
       record_(std::move(record)),
-      timer_(executor) {}
+      timer_(executor),
+      schedule_({.max_downtime = std::chrono::milliseconds(record_.max_downtime_ms)}) {}
 
 void Source::begin_phase(Phase phase, const char* name) {
   phase_ = phase;
@@ -29,13 +30,66 @@ void Source::end_phase(const char* name) {
 }
 
 void Source::start() {
-  settle_until_ns_ = monotonic_ns() + kSettleLimitNs;
-  begin_phase(Phase::kSettling, "freeze");
+  await_target();
+  if (record_.state == MigrationState::kActive) return stop();
+  begin_phase(Phase::kCopying, "copy");
+  if (target_ready_) copy_round();
+}
+
+void Source::await_target() {
   host_.await_target(record_, [self = shared_from_this()](Result<bool> ready) {
     if (!ready.ok()) return self->fail(ready.error().context("the target is not ready"));
     self->target_ready_ = true;
+    if (self->phase_ == Phase::kCopying) self->copy_round();
+    if (self->phase_ == Phase::kSyncing) self->sync();
     if (self->phase_ == Phase::kSending) self->send();
   });
+}
+
+// ---- while the process runs ----
+
+void Source::copy_round() {
+  if (failed_ || decided_) return;
+  working_ = true;
+  host_.copy_memory(record_, false, [self = shared_from_this()](Result<mover::Round> round) {
+    self->working_ = false;
+    if (self->decided_) return self->carry_out();
+    if (!round.ok()) return self->fail(round.error().context("cannot copy the memory"));
+    self->on_copied(*round);
+  });
+}
+
+void Source::on_copied(const mover::Round& round) {
+  schedule_.add(round);
+  record_.rounds = static_cast<int>(schedule_.rounds());
+  record_.memory_bytes += round.sent_bytes;
+  host_.on_round(record_, schedule_);
+  const std::string enough = hurry_.empty() ? schedule_.enough() : hurry_;
+  if (enough.empty()) return copy_round();
+  end_copying(enough);
+}
+
+void Source::end_copying(const std::string& why) {
+  record_.why += "; frozen after " + std::to_string(record_.rounds) + " rounds: " + why;
+  end_phase("copy");
+  host_.propose_freeze(record_);
+}
+
+void Source::hurry(const std::string& why) {
+  if (phase_ == Phase::kCopying) hurry_ = why;
+}
+
+void Source::on_active(const MigrationRecord& record) {
+  if (failed_ || decided_ || phase_ != Phase::kCopying) return;
+  record_ = record;
+  stop();
+}
+
+// ---- START: it is stopped ----
+
+void Source::stop() {
+  settle_until_ns_ = monotonic_ns() + kSettleLimitNs;
+  begin_phase(Phase::kSettling, "freeze");
   settle();
 }
 
@@ -61,13 +115,31 @@ void Source::freeze() {
     if (self->decided_) return self->carry_out();
     if (!frozen.ok()) return self->fail(frozen.error());
     self->end_phase("freeze");
+    if (Status still = self->host_.check_frozen(self->record_); !still.ok()) {
+      return self->fail(still.error());
+    }
+    if (self->record_.algorithm.empty()) return self->dump();
+    self->begin_phase(Phase::kSyncing, "sync");
+    self->sync();
+  });
+}
+
+// What has changed since the last round, or all.
+void Source::sync() {
+  if (!target_ready_ || working_ || failed_ || decided_) return;
+  working_ = true;
+  host_.copy_memory(record_, true, [self = shared_from_this()](Result<mover::Round> round) {
+    self->working_ = false;
+    if (self->decided_) return self->carry_out();
+    if (!round.ok()) return self->fail(round.error().context("cannot copy the memory"));
+    self->record_.memory_bytes += round->sent_bytes;
+    self->end_phase("sync");
     self->dump();
   });
 }
 
 void Source::dump() {
   begin_phase(Phase::kDumping, "dump");
-  if (Status frozen = host_.check_frozen(record_); !frozen.ok()) return fail(frozen.error());
   if (faults_.fires(Fault::kDump))
     return fail(Error(Code::kInternal, "the dump failed (injected)"));
   working_ = true;
@@ -92,7 +164,8 @@ void Source::send() {
 
 Json Source::footer() {
   end_phase("transfer");
-  return {{"phases", phases_}, {"image_bytes", image_bytes_}};
+  return {
+      {"phases", phases_}, {"image_bytes", image_bytes_}, {"memory_bytes", record_.memory_bytes}};
 }
 
 void Source::pump() {
@@ -128,7 +201,7 @@ void Source::fail(const Error& error) {
 }
 
 void Source::on_outcome(const MigrationRecord& record) {
-  if (decided_ || record.state == MigrationState::kActive) return;
+  if (decided_ || is_open(record.state)) return;
   decided_ = true;
   record_ = record;
   timer_.cancel();

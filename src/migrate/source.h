@@ -2,8 +2,11 @@
 // been carried out here. A state machine driven by the completions of its host's work; it decides
 // nothing: when something fails it proposes a rollback and waits for the outcome.
 //
-//   kSettling ─▶ kFreezing ─▶ kDumping ─▶ kSending ─▶ kWaiting ─▶ kFinished
-//       └────────────┴────────────┴───────────┴── failure: kWaiting
+//   kCopying ─▶ kSettling ─▶ kFreezing ─▶ kSyncing ─▶ kDumping ─▶ kSending ─▶ kWaiting ─▶ kFinished
+//       └───────────┴────────────┴────────────┴───────────┴───────────┴── failure: kWaiting
+//
+// kCopying: while the process runs its memory is copied in rounds (migrate/schedule.h). Most
+// algorithms have it; total-copy begins with kSettling.
 #pragma once
 
 #include <functional>
@@ -14,6 +17,7 @@
 #include "directory/records.h"
 #include "migrate/engine/engine.h"
 #include "migrate/faults.h"
+#include "migrate/schedule.h"
 #include "migrate/transfer.h"
 
 namespace dvs {
@@ -22,6 +26,11 @@ namespace dvs {
 class SourceHost {
  public:
   virtual ~SourceHost() = default;
+  // One round of copying the task's memory to the target (mover/copier.h); `frozen`: the last.
+  virtual void copy_memory(const MigrationRecord& record, bool frozen, Done<mover::Round> done) = 0;
+  // Writes that the copying is over, so that everybody closes the gates; retries until the record
+  // has changed. `record` says how it went.
+  virtual void propose_freeze(const MigrationRecord& record) = 0;
   // The gate of the task's endpoints is closed; whether everybody is outside now. An Error: the
   // task has changed since the migration was asked for.
   virtual Result<bool> settle(const MigrationRecord& record) = 0;
@@ -44,6 +53,7 @@ class SourceHost {
   // For whoever watches: a phase has begun; bytes sent; all is carried out.
   virtual void on_phase(const MigrationRecord& record, const char* phase) = 0;
   virtual void on_progress(const MigrationRecord& record, uint64_t sent, uint64_t total) = 0;
+  virtual void on_round(const MigrationRecord& record, const CopyingSchedule& schedule) = 0;
   virtual void on_source_finished(const MigrationRecord& record) = 0;
 };
 
@@ -51,15 +61,35 @@ class Source : public std::enable_shared_from_this<Source> {
  public:
   Source(Executor& executor, SourceHost& host, Faults& faults, MigrationRecord record);
 
+  // The record is open: begins, with copying or with the freeze.
   void start();
+  // Copying is over: the record says kActive now.
+  void on_active(const MigrationRecord& record);
+  // Freezes after this round, whatever is left. Only while copying.
+  void hurry(const std::string& why);
   void on_writable();
   void on_target_lost(const std::string& reason);
   void on_outcome(const MigrationRecord& record);
   const MigrationRecord& record() const { return record_; }
 
  private:
-  enum class Phase { kSettling, kFreezing, kDumping, kSending, kWaiting, kFinished };
+  enum class Phase {
+    kCopying,
+    kSettling,
+    kFreezing,
+    kSyncing,
+    kDumping,
+    kSending,
+    kWaiting,
+    kFinished
+  };
 
+  void await_target();
+  void copy_round();
+  void on_copied(const mover::Round& round);
+  void end_copying(const std::string& why);
+  void stop();
+  void sync();
   void settle();
   void freeze();
   void dump();
@@ -87,6 +117,8 @@ class Source : public std::enable_shared_from_this<Source> {
   uint64_t image_bytes_ = 0;
   std::map<std::string, double> phases_;
   std::unique_ptr<TransferSender> sender_;
+  CopyingSchedule schedule_;
+  std::string hurry_;  // why
 };
 
 }  // namespace dvs

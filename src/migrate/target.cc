@@ -40,6 +40,9 @@ void Target::restore() {
     }
   }
   record_.transfer_ms = record_.phases["transfer"];
+  if (auto bytes = json_get_or<uint64_t>(receiver_.footer(), "memory_bytes", 0); bytes.ok()) {
+    record_.memory_bytes = *bytes;
+  }
   begin_phase("restore");
   if (faults_.fires(Fault::kRestore)) {
     return fail(Error(Code::kInternal, "the restore failed (injected)"));
@@ -75,7 +78,7 @@ void Target::fail(const Error& error) {
 }
 
 void Target::on_outcome(const MigrationRecord& record) {
-  if (decided_ || record.state == MigrationState::kActive) return;
+  if (decided_ || is_open(record.state)) return;
   decided_ = true;
   if (phase_ == Phase::kDeciding) end_phase("decide");
   auto phases = std::move(record_.phases);
@@ -111,11 +114,22 @@ void Target::resume() {
     }
     self->end_phase("resume");
     self->host_.settle_in(self->record_);
-    self->host_.clean_up(self->record_,
-                         [self](Result<bool>) { self->host_.on_target_finished(self->record_); });
+    self->await_memory();
   };
   if (held_ == nullptr) return finish(true);
   held_->resume(finish);
+}
+
+void Target::await_memory() {
+  begin_phase("fill");
+  host_.await_memory(record_, [self = shared_from_this()](Result<bool> complete) {
+    if (!complete.ok()) {
+      log::error("migration {}: {}", self->record_.id, complete.error().message());
+    }
+    self->end_phase("fill");
+    self->host_.clean_up(self->record_,
+                         [self](Result<bool>) { self->host_.on_target_finished(self->record_); });
+  });
 }
 
 void Target::rollback() {

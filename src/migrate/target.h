@@ -21,6 +21,9 @@ class TargetHost {
   virtual ~TargetHost() = default;
   // Where the pieces of this migration are put.
   virtual std::string image_directory(const MigrationRecord& record) = 0;
+  // After the resume: all of its memory is in place, or it has ended. An Error: it was ended, since
+  // its memory could not be had.
+  virtual void await_memory(const MigrationRecord& record, Done<bool> done) = 0;
   // The pieces are complete: makes the log file and the cgroup, then restores and holds.
   virtual void restore(const MigrationRecord& record, Done<std::unique_ptr<HeldTree>> done) = 0;
   // Writes the outcome "committed" and the new places in one transaction, unless there is an
@@ -41,6 +44,8 @@ class Target : public std::enable_shared_from_this<Target> {
   Target(TargetHost& host, Faults& faults, MigrationRecord record);
 
   void on_image(std::string_view body);
+  // Copying is over (if there was any): the record says kActive.
+  void on_active(const MigrationRecord& record) { record_ = record; }
   void on_source_lost(const std::string& reason);
   void on_outcome(const MigrationRecord& record);
   const MigrationRecord& record() const { return record_; }
@@ -56,6 +61,7 @@ class Target : public std::enable_shared_from_this<Target> {
   void carry_out();
   void commit();
   void resume();
+  void await_memory();
   void rollback();
   void begin_phase(const char* name);
   void end_phase(const char* name);

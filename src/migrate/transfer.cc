@@ -14,6 +14,8 @@ namespace {
 constexpr uint8_t kManifest = 1;
 constexpr uint8_t kChunk = 2;
 constexpr uint8_t kEnd = 3;
+constexpr uint8_t kPages = 4;
+constexpr uint8_t kDrop = 5;
 constexpr size_t kChunkBytes = 64 * 1024;
 constexpr size_t kMaxPieces = 10'000;
 
@@ -97,6 +99,25 @@ Status TransferSender::pump(const std::function<bool(std::string_view)>& send,
   return {};
 }
 
+std::string pages_body(const std::string& migration, pid_t pid, uint64_t address,
+                       std::string_view bytes) {
+  wire::Writer out;
+  begin_body(out, kPages, migration);
+  out.put(static_cast<uint32_t>(pid));
+  out.put(address);
+  out.put_bytes(bytes);
+  return out.take();
+}
+
+std::string drop_body(const std::string& migration, pid_t pid, mover::PageRange range) {
+  wire::Writer out;
+  begin_body(out, kDrop, migration);
+  out.put(static_cast<uint32_t>(pid));
+  out.put(range.start);
+  out.put(range.end);
+  return out.take();
+}
+
 Result<std::string> transfer_id(std::string_view body) {
   wire::Reader in(body);
   in.get<uint8_t>();
@@ -115,6 +136,7 @@ Status TransferReceiver::take(std::string_view body) {
     if (!in.ok()) return out_of_order();
     return take_chunk(piece, offset, in.rest());
   }
+  if (part == kPages || part == kDrop) return take_memory(part, in.rest());
   const auto text = in.get_string();
   if (!in.done() || ended_) return out_of_order();
   if (part == kManifest) return take_manifest(text);
@@ -126,6 +148,26 @@ Status TransferReceiver::take(std::string_view body) {
   pieces_.clear();
   ended_ = true;
   return {};
+}
+
+Status TransferReceiver::take_memory(uint8_t part, std::string_view rest) {
+  if (ended_) return out_of_order();
+  if (!memory_) {
+    DVS_TRY(make_dirs(directory_));
+    DVS_ASSIGN(memory_, mover::Store::open(directory_ + "/" + mover::kStoreName));
+  }
+  wire::Reader in(rest);
+  const auto pid = static_cast<pid_t>(in.get<uint32_t>());
+  const auto address = in.get<uint64_t>();
+  if (part == kPages) {
+    const auto bytes = in.rest();
+    if (!in.ok()) return out_of_order();
+    received_ += bytes.size();
+    return memory_->write(pid, address, bytes);
+  }
+  const auto end = in.get<uint64_t>();
+  if (!in.done()) return out_of_order();
+  return memory_->drop(pid, {address, end});
 }
 
 Status TransferReceiver::take_manifest(std::string_view text) {

@@ -5,16 +5,22 @@
 //     kManifest  string JSON {"pieces": [{"name", "size"}], ...whatever else the target must know}
 //     kChunk     u32 piece, u64 offset, bytes
 //     kEnd       string JSON, what became known while sending
+//     kPages     u32 pid, u64 address, bytes: memory of a process (mover/store.h)
+//     kDrop      u32 pid, u64 start, u64 end: its memory there is zeros, or no more
+//
+// Memory may come before the manifest, and comes before the end.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/json.h"
 #include "base/unique_fd.h"
+#include "mover/store.h"
 
 namespace dvs {
 
@@ -54,6 +60,10 @@ class TransferSender {
   UniqueFd file_;
 };
 
+std::string pages_body(const std::string& migration, pid_t pid, uint64_t address,
+                       std::string_view bytes);
+std::string drop_body(const std::string& migration, pid_t pid, mover::PageRange range);
+
 // The migration a kImage frame belongs to. kCorrupt.
 Result<std::string> transfer_id(std::string_view body);
 
@@ -70,10 +80,13 @@ class TransferReceiver {
   const Json& header() const { return header_; }
   const Json& footer() const { return footer_; }
   uint64_t received() const { return received_; }
+  // Whether memory has come besides the images.
+  bool has_memory() const { return memory_.has_value(); }
 
  private:
   Status take_manifest(std::string_view text);
   Status take_chunk(uint32_t piece, uint64_t offset, std::string_view bytes);
+  Status take_memory(uint8_t part, std::string_view rest);
 
   struct Incoming {
     uint64_t size = 0;
@@ -87,6 +100,7 @@ class TransferReceiver {
   uint64_t received_ = 0;
   bool begun_ = false;
   bool ended_ = false;
+  std::optional<mover::Store> memory_;
 };
 
 }  // namespace dvs

@@ -142,6 +142,22 @@ bool has_write_protect() {
 
 TrackSupport probe_tracking() { return {has_write_protect(), has_soft_dirty()}; }
 
+Result<Look> look_once(pid_t pid) {
+  DVS_ASSIGN(const UniqueFd pagemap, open_pagemap(pid));
+  DVS_ASSIGN(const MemoryMap map, read_memory_map(pid, MapDetail::kMaps));
+  Look result;
+  result.mapped = movable(map);
+  ScanQuery query;
+  query.inverted = kEmpty;
+  query.all_of = kEmpty;
+  query.any_of = kPopulated;
+  DVS_TRY(scan_pages(pagemap, result.mapped, query, [&](const kernel::ScannedRegion& region) {
+    append(result.populated, {region.start, region.end});
+  }));
+  result.changed = result.populated;
+  return result;
+}
+
 Result<std::unique_ptr<Tracker>> track(pid_t pid, TrackMethod method) {
   return method == TrackMethod::kWriteProtect ? track_by_write_protect(pid)
                                               : track_by_soft_dirty(pid);

@@ -52,6 +52,10 @@ class Tracker {
   virtual int64_t stopped_ns() const { return 0; }
 };
 
+// What is there now, without tracking; `changed` is all of it. REQUIRES: the process is stopped or
+// frozen. Blocks for some 5 ms per GB. kNotFound: it has ended.
+Result<Look> look_once(pid_t pid);
+
 // Attaches to a running, stopped or frozen process. kUnsupported: this kernel does not have the
 // method; else as inject_userfaultfd() in injection.h. (kWriteProtect cannot attach to a process
 // in a frozen cgroup, v1.) Nothing is left behind after an Error.

@@ -5,6 +5,7 @@
 #include "base/base64.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "mover/tracker.h"
 
 namespace dvs {
 
@@ -16,6 +17,9 @@ Conductor::Conductor(Executor& executor, Doorbells& doorbells, NodeConfig config
                engine,   faults_},
       lease_timer_(executor) {
   context_.incarnation = static_cast<uint64_t>(realtime_ns());
+  if (!mover::probe_tracking().write_protect) {
+    context_.no_mover = "this kernel cannot tell which pages a process has written (Linux 6.7 can)";
+  }
 }
 
 Conductor::~Conductor() = default;

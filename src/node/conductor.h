@@ -95,6 +95,7 @@ class Conductor : private Cluster::Listener, private CoordinatorHost {
   void post_migration(const HttpRequest& request, Reply reply);
   void get_migrations(const HttpRequest& request, Reply reply);
   void get_migration(const HttpRequest& request, Reply reply);
+  void cancel_migration(const HttpRequest& request, Reply reply);
   void post_fault(const HttpRequest& request, Reply reply);
 
   Faults faults_;

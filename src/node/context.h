@@ -25,6 +25,7 @@ struct NodeConfig {
   uint16_t listen_port = 0;
   std::string run_dir = "/run/dvs";
   std::string container_helper;  // path of dvs-container
+  std::string pager;             // path of dvs-pager
   bool compress_links = false;
   tls::Files tls;  // empty: links are plain
   bool batch_links = true;
@@ -46,7 +47,8 @@ struct NodeContext {
   NodeId id = 0;
   int64_t lease = 0;
   uint64_t incarnation = 0;
-  std::string cpu = {};  // as the engine describes it; empty: not known (yet)
+  std::string no_mover = {};  // why it cannot move memory here; empty: it can
+  std::string cpu = {};       // as the engine describes it; empty: not known (yet)
   Rpc* rpc = nullptr;
   Links* links = nullptr;
 

@@ -58,12 +58,13 @@ void DcPart::on_migration(const MigrationRecord& record, const MigrationRecord* 
     postponed_.emplace_back(record, before == nullptr ? std::nullopt : std::optional(*before));
     return;
   }
-  const bool was_active = before != nullptr && before->state == MigrationState::kActive;
-  if (record.state == MigrationState::kActive) {
-    if (before == nullptr) begin_migration(record);
-    return;
+  if (!is_open(record.state)) {
+    if (before == nullptr || is_open(before->state)) end_migration(record);
+  } else if (before == nullptr) {
+    begin_migration(record);
+  } else if (before->state == MigrationState::kCopying && record.state == MigrationState::kActive) {
+    activate_migration(record);
   }
-  if (was_active || before == nullptr) end_migration(record);
 }
 
 void DcPart::take_up_postponed() {
@@ -76,14 +77,30 @@ void DcPart::take_up_postponed() {
   });
 }
 
-void DcPart::begin_migration(const MigrationRecord& record) {
+void DcPart::close_gates(const MigrationRecord& record) {
   for (uint32_t slot : record.slots) {
     if (slot < region_.slots()) dvk::close_gate(region_, slot);
   }
+}
+
+void DcPart::activate_migration(const MigrationRecord& record) {
+  close_gates(record);
+  if (auto found = targets_.find(record.id); found != targets_.end()) {
+    found->second->on_active(record);
+  }
+  if (auto found = sources_.find(record.id); found != sources_.end()) {
+    const auto source = found->second;
+    source->on_active(record);
+  }
+}
+
+void DcPart::begin_migration(const MigrationRecord& record) {
+  if (record.state == MigrationState::kActive) close_gates(record);
   if (record.manual) return begin_manual(record);
   if (record.target == context_.config.name) {
     targets_[record.id] =
         std::make_shared<Target>(static_cast<TargetHost&>(*this), context_.faults, record);
+    if (!record.algorithm.empty()) start_pager(record);
     for (auto& done : std::exchange(expected_[record.id], {})) done(true);
     expected_.erase(record.id);
   }
@@ -116,7 +133,7 @@ void DcPart::end_migration(const MigrationRecord& record) {
 void DcPart::expect_images(const std::string& migration, Done<bool> done) {
   if (targets_.count(migration) != 0) return done(true);
   const auto* entry = context_.cluster.migration(migration);
-  if (entry != nullptr && entry->record.state != MigrationState::kActive) {
+  if (entry != nullptr && !is_open(entry->record.state)) {
     return done(Error(Code::kConflict, "that migration has ended"));
   }
   expected_[migration].push_back(std::move(done));
@@ -128,7 +145,9 @@ void DcPart::on_image(const std::string& migration, std::string_view body) {
 
 void DcPart::on_writable(NodeId node) {
   for (auto& [id, source] : std::map(sources_)) {
-    if (node_id(source->record().target) == node) source->on_writable();
+    if (node_id(source->record().target) != node) continue;
+    if (auto memory = memories_.find(id); memory != memories_.end()) memory->second->on_writable();
+    source->on_writable();
   }
 }
 
@@ -210,7 +229,7 @@ std::vector<Change> DcPart::commit_changes(const MigrationRecord& record) const 
 void DcPart::propose(const MigrationRecord& record, MigrationState outcome,
                      const std::string& reason, int attempt) {
   const auto* entry = context_.cluster.migration(record.id);
-  if (entry == nullptr || entry->record.state != MigrationState::kActive) return;
+  if (entry == nullptr || !is_open(entry->record.state)) return;
   const std::string key = context_.keys().migration(record.id);
   MigrationRecord decided = record;
   decided.state = outcome;
@@ -279,7 +298,8 @@ void DcPart::freeze(const MigrationRecord& record, Done<bool> done) {
 Status DcPart::check_frozen(const MigrationRecord& record) { return refuse_requests_of(record); }
 
 DumpRequest DcPart::dump_request(const std::string& migration, const Task& task) const {
-  return {site(migration), task.root_pid, context_.cgroups.dir(cgroup_of(task.id))};
+  return {site(migration), task.root_pid, context_.cgroups.dir(cgroup_of(task.id)),
+          context_.no_mover.empty(), processes_of(task.id)};
 }
 
 void DcPart::dump(const MigrationRecord& record, Done<DumpResult> done) {
@@ -338,6 +358,7 @@ void DcPart::break_link(const MigrationRecord& record) {
 
 // ROLLBACK: thawed, the process goes on exactly where it was.
 void DcPart::go_on(const MigrationRecord& record, Done<bool> done) {
+  memories_.erase(record.id);
   Status thawed = context_.cgroups.thaw(cgroup_of(record.task));
   for (uint32_t slot : record.slots) {
     if (slot >= region_.slots()) continue;
@@ -356,6 +377,7 @@ void DcPart::go_on(const MigrationRecord& record, Done<bool> done) {
 
 // COMMIT: the frozen copy is ended; what is left here are the mirrors.
 void DcPart::let_go(const MigrationRecord& record, Done<bool> done) {
+  memories_.erase(record.id);
   for (uint32_t slot : record.slots) unwatch(slot);
   const auto target = node_id(record.target);
   dvk::commit_away(region_, record.slots, target.value_or(0), committed_epoch(record));
@@ -397,6 +419,7 @@ void DcPart::restore(const MigrationRecord& record, Done<std::unique_ptr<HeldTre
   RestoreRequest request;
   request.site = site(record.id);
   request.cgroup_procs_files = {context_.cgroups.procs_file(cgroup_of(record.task))};
+  request.apart = !record.algorithm.empty();
   context_.engine.restore(std::move(request), std::move(done));
 }
 
@@ -452,6 +475,7 @@ void DcPart::watch_arrived(const MigrationRecord& record, uint32_t slot) {
 }
 
 void DcPart::clean_up(const MigrationRecord& record, Done<bool> done) {
+  end_pager(record.id);
   log::if_failed(remove_tree(site(record.id).dir));
   if (record.state == MigrationState::kCommitted) {
     return context_.later([done] { done(true); });

@@ -10,8 +10,10 @@
 #include <string>
 #include <vector>
 
+#include "base/child.h"
 #include "dvk/node_view.h"
 #include "dvk/region_guard.h"
+#include "migrate/memory_source.h"
 #include "migrate/source.h"
 #include "migrate/target.h"
 #include "node/context.h"
@@ -36,8 +38,9 @@ struct TaskDescription {
   std::vector<int> pids;           // DC-wide, of all its processes
   std::vector<int> threads;        // DC-wide, of all its threads
   uint64_t memory_bytes = 0;
-  Json files;       // [{"path", "size"}]: mapped files
-  std::string cpu;  // of its node, base64
+  Json files;            // [{"path", "size"}]: mapped files
+  std::string cpu;       // of its node, base64
+  std::string no_mover;  // why the mover cannot carry its memory; empty: it can
 };
 
 class DcPart : public std::enable_shared_from_this<DcPart>,
@@ -81,6 +84,8 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void on_image(const std::string& migration, std::string_view body);
   // Answers once this node knows of the migration (its record has arrived by the watch).
   void expect_images(const std::string& migration, Done<bool> done);
+  // Copying of memory is to end with the round it is in.
+  void hurry(const std::string& migration, const std::string& why);
 
   // dvk_hdw_notify() at any node, for this one: OK or an EDVS error.
   int notify_from_hardware(int endpoint);
@@ -94,7 +99,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void prepare_departure(const std::string& id, const Task& task, std::function<void()> ready);
   Status check_room(const TaskDescription& description) const;
   Status check_ids_and_files(const TaskDescription& description) const;
-  Status prepare_arrival(const std::string& id, const std::string& task,
+  Status prepare_arrival(const std::string& id, const std::string& task, bool apart,
                          std::function<void()> ready);
 
   const dvk::Region& region() const { return region_; }
@@ -115,6 +120,13 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
     ThreadIds ids;
     std::string task;
     std::unique_ptr<boost::asio::posix::stream_descriptor> pidfd;
+  };
+  // dvs-pager, which fills the memory of a task that has arrived.
+  struct Pager {
+    pid_t pid = 0;
+    UniqueFd words;
+    std::optional<ChildResult> result;
+    std::function<void()> waiting;
   };
   // What a process asks through a control slot.
   struct Asked {
@@ -237,8 +249,19 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void clean_up(const MigrationRecord& record, Done<bool> done) override;
   void on_target_finished(const MigrationRecord& record) override;
 
+  // dc_memory.cc
+  void copy_memory(const MigrationRecord& record, bool frozen, Done<mover::Round> done) override;
+  void propose_freeze(const MigrationRecord& record) override;
+  void on_round(const MigrationRecord& record, const CopyingSchedule& schedule) override;
+  void await_memory(const MigrationRecord& record, Done<bool> done) override;
+  std::vector<mover::ProcessId> processes_of(const std::string& task) const;
+  void start_pager(const MigrationRecord& record);
+  void end_pager(const std::string& migration);
+
   bool migrates(const std::string& task, const std::string& other_than = "") const;
   void begin_migration(const MigrationRecord& record);
+  void activate_migration(const MigrationRecord& record);
+  void close_gates(const MigrationRecord& record);
   void end_migration(const MigrationRecord& record);
   void take_up_postponed();
   void propose(const MigrationRecord& record, MigrationState outcome, const std::string& reason,
@@ -277,6 +300,8 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   std::map<size_t, uint32_t> in_service_;  // control slot -> ticket being answered
   std::map<std::string, std::shared_ptr<Source>> sources_;
   std::map<std::string, std::shared_ptr<Target>> targets_;
+  std::map<std::string, std::unique_ptr<MemorySource>> memories_;  // by migration
+  std::map<std::string, std::shared_ptr<Pager>> pagers_;           // by migration
   std::map<std::string, std::vector<Done<bool>>> expected_;
   std::vector<std::pair<MigrationRecord, std::optional<MigrationRecord>>> postponed_;
 };

@@ -81,6 +81,7 @@ Result<TaskDescription> DcPart::describe(uint32_t slot) {
   }
   description.memory_bytes = mappings.resident_bytes;
   description.cpu = context_.cpu;
+  description.no_mover = context_.no_mover;
   description.files = Json::array();
   for (const std::string& path : mappings.files) {
     struct stat info {};
@@ -162,11 +163,11 @@ void DcPart::prepare_departure(const std::string& id, const Task& task,
   discard_unless_begun(id, "");
 }
 
-Status DcPart::prepare_arrival(const std::string& id, const std::string& task,
+Status DcPart::prepare_arrival(const std::string& id, const std::string& task, bool apart,
                                std::function<void()> ready) {
   if (!is_plain_id(id) || !is_plain_id(task)) return Error(Code::kInvalid, "a bad id");
   DVS_TRY(context_.cgroups.create(cgroup_of(task)));
-  context_.engine.prepare_restore({site(id), {context_.cgroups.procs_file(cgroup_of(task))}},
+  context_.engine.prepare_restore({site(id), {context_.cgroups.procs_file(cgroup_of(task))}, apart},
                                   std::move(ready));
   discard_unless_begun(id, task);
   return {};

@@ -24,7 +24,7 @@ void DcPart::recover() {
       target->adopt(std::move(*held));
     }
     targets_[id] = target;
-    if (record.state != MigrationState::kActive) {
+    if (!is_open(record.state)) {
       context_.later([target, record] { target->on_outcome(record); });
     } else {
       propose_rollback(record, "the target's dvsd was restarted");
@@ -35,7 +35,7 @@ void DcPart::recover() {
     if (record.dc != record_.name || record.manual || record.source != context_.config.name)
       continue;
     if (tasks_.count(record.task) == 0) continue;
-    if (record.state == MigrationState::kActive) {
+    if (is_open(record.state)) {
       auto source = std::make_shared<Source>(context_.executor, static_cast<SourceHost&>(*this),
                                              context_.faults, record);
       sources_[id] = source;

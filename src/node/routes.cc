@@ -62,6 +62,7 @@ void Conductor::add_routes(HttpServer& server) {
   route(server, "POST", "/v1/migrations", &Conductor::post_migration);
   route(server, "GET", "/v1/migrations", &Conductor::get_migrations);
   route(server, "GET", "/v1/migrations/{}", &Conductor::get_migration);
+  route(server, "POST", "/v1/migrations/{}/cancel", &Conductor::cancel_migration);
   route(server, "POST", "/v1/faults", &Conductor::post_fault);
 }
 
@@ -355,17 +356,65 @@ void Conductor::get_logs(const HttpRequest& request, Reply reply) {
 
 // ---- migrations ----
 
+namespace {
+
+// When what memory moves, and how long that may take.
+Status read_schedule(const Json& body, MigrationRequest& asked) {
+  DVS_ASSIGN(asked.algorithm, json_get_or<std::string>(body, "algorithm", "auto"));
+  DVS_TRY(choose_algorithm(asked.algorithm, 0));
+  DVS_ASSIGN(const int downtime_ms, json_get_or<int>(body, "max_downtime_ms", 10));
+  DVS_ASSIGN(const auto on_timeout, json_get_or<std::string>(body, "on_timeout", "cancel"));
+  if (downtime_ms < 1) return Error(Code::kInvalid, "the downtime aimed at must be positive");
+  if (on_timeout != "cancel" && on_timeout != "force") {
+    return Error(Code::kInvalid, "on_timeout is cancel or force, not '" + on_timeout + "'");
+  }
+  asked.max_downtime = std::chrono::milliseconds(downtime_ms);
+  asked.force = on_timeout == "force";
+  if (!body.contains("timeout_ms")) return {};
+  DVS_ASSIGN(const int timeout_ms, json_get<int>(body, "timeout_ms"));
+  if (timeout_ms < 1) return Error(Code::kInvalid, "the time allowed must be positive");
+  asked.timeout = std::chrono::milliseconds(timeout_ms);
+  return {};
+}
+
+}  // namespace
+
+// As the coordinator does when the time allowed is over. What comes of it arrives by the watch.
+void Conductor::cancel_migration(const HttpRequest& request, Reply reply) {
+  const std::string& id = request.params[0];
+  const auto* entry = cluster_.migration(id);
+  if (entry == nullptr) return reply->fail(Error(Code::kNotFound, "there is no migration " + id));
+  const Error ended(Code::kConflict, "migration " + id + " has ended already");
+  if (!is_open(entry->record.state)) return reply->fail(ended);
+  MigrationRecord record = entry->record;
+  record.state = MigrationState::kRolledBack;
+  record.reason = "canceled";
+  record.ended_ns = realtime_ns();
+  const std::string key = cluster_.keys().migration(id);
+  context_.store.txn({Compare::exists_at(key, entry->revision)},
+                     {Change::put(key, to_text(dvs::to_json(record))),
+                      Change::remove(cluster_.keys().lock(record.dc, record.task))},
+                     [this, request, reply, record](Result<TxnResult> result) {
+                       if (!result.ok()) return reply->fail(result.error());
+                       if (result->applied) return reply->reply(dvs::to_json(record));
+                       // It has gone on, or ended.
+                       cluster_.when_known(result->revision, [this, request, reply] {
+                         cancel_migration(request, reply);
+                       });
+                     });
+}
+
 void Conductor::post_migration(const HttpRequest& request, Reply reply) {
   MigrationRequest asked;
   auto dc_name = json_get<std::string>(request.body, "dc");
   auto endpoint = json_get<int>(request.body, "endpoint");
   auto target = json_get<std::string>(request.body, "target");
-  auto timeout_ms = json_get_or<int>(request.body, "timeout_ms", 30'000);
   for (const Error* error :
        {dc_name.ok() ? nullptr : &dc_name.error(), endpoint.ok() ? nullptr : &endpoint.error(),
-        target.ok() ? nullptr : &target.error(), timeout_ms.ok() ? nullptr : &timeout_ms.error()}) {
+        target.ok() ? nullptr : &target.error()}) {
     if (error != nullptr) return reply->fail(*error);
   }
+  if (Status how = read_schedule(request.body, asked); !how.ok()) return reply->fail(how.error());
   auto place = locate(*dc_name, *endpoint);
   if (!place.ok()) return reply->fail(place.error());
   const DcRecord& dc = *cluster_.dc(*dc_name);
@@ -379,14 +428,11 @@ void Conductor::post_migration(const HttpRequest& request, Reply reply) {
   if (cluster_.node(*target) == nullptr) {
     return reply->fail(Error(Code::kUnavailable, "node '" + *target + "' is down"));
   }
-  if (*timeout_ms < 1)
-    return reply->fail(Error(Code::kInvalid, "the time allowed must be positive"));
   asked.dc = dc.name;
   asked.endpoint = *endpoint;
   asked.slot = place->second;
   asked.source = place->first;
   asked.target = *target;
-  asked.timeout = std::chrono::milliseconds(*timeout_ms);
   // Nothing is streamed before the preflight is over, so that a refusal is a plain error.
   auto held_back = std::make_shared<std::vector<Json>>();
   auto started = std::make_shared<bool>(false);

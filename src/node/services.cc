@@ -17,7 +17,8 @@ constexpr int64_t kPartsLimitNs = 15'000'000'000;
 Json to_json(const TaskDescription& d) {
   return {{"task", d.task},           {"slots", d.slots}, {"endpoints", d.endpoints},
           {"revisions", d.revisions}, {"pids", d.pids},   {"threads", d.threads},
-          {"files", d.files},         {"cpu", d.cpu},     {"memory_bytes", d.memory_bytes}};
+          {"files", d.files},         {"cpu", d.cpu},     {"memory_bytes", d.memory_bytes},
+          {"no_mover", d.no_mover}};
 }
 
 Result<TaskDescription> description_from(const Json& json) {
@@ -132,13 +133,15 @@ void Conductor::add_participant_services() {
             json.ok() ? description_from(*json) : Result<TaskDescription>(json.error());
         if (!description.ok()) return reply(description.error());
         auto id = json_get<std::string>(args, "id");
-        if (!id.ok()) return reply(id.error());
-        dc->check_arrival(
-            *description, [dc, id = *id, task = description->task, reply](Result<bool> fit) {
-              if (!fit.ok()) return reply(fit.error());
-              Status prepared = dc->prepare_arrival(id, task, [reply] { reply(Json::object()); });
-              if (!prepared.ok()) reply(prepared.error());
-            });
+        auto apart = json_get<bool>(args, "apart");
+        if (!id.ok() || !apart.ok()) return reply(Error(Code::kInvalid, "bad request"));
+        dc->check_arrival(*description, [dc, id = *id, apart = *apart, task = description->task,
+                                         reply](Result<bool> fit) {
+          if (!fit.ok()) return reply(fit.error());
+          Status prepared =
+              dc->prepare_arrival(id, task, apart, [reply] { reply(Json::object()); });
+          if (!prepared.ok()) reply(prepared.error());
+        });
       }));
   rpc_->handle("migrate.expect",
                with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
@@ -148,6 +151,13 @@ void Conductor::add_participant_services() {
                    if (!ready.ok()) return reply(ready.error());
                    reply(Json::object());
                  });
+               }));
+  rpc_->handle("migrate.hurry",
+               with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
+                 auto id = json_get<std::string>(args, "id");
+                 if (!id.ok()) return reply(id.error());
+                 dc->hurry(*id, "the time allowed for copying is over");
+                 reply(Json::object());
                }));
   rpc_->handle("notify.hardware",
                with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
@@ -182,6 +192,11 @@ void Conductor::add_coordinator_services() {
     auto sent = json_get<uint64_t>(args, "sent");
     auto total = json_get<uint64_t>(args, "total");
     if (id.ok() && sent.ok() && total.ok()) coordinator_->on_progress(*id, *sent, *total);
+    reply(Json::object());
+  });
+  rpc_->handle("migrate.round", [this](const Json& args, const Done<Json>& reply) {
+    auto id = json_get<std::string>(args, "id");
+    if (id.ok()) coordinator_->on_round(*id, args);
     reply(Json::object());
   });
   rpc_->handle("migrate.done", [this](const Json& args, const Done<Json>& reply) {
@@ -337,7 +352,7 @@ void Conductor::remove_dc(const std::string& name, bool force, Done<bool> done) 
   // A DC of that name may be created again: it is not to inherit a migration. As always, the first
   // outcome that is written counts.
   for (const auto& [id, entry] : cluster_.migrations()) {
-    if (entry.record.dc != name || entry.record.state != MigrationState::kActive) continue;
+    if (entry.record.dc != name || !is_open(entry.record.state)) continue;
     MigrationRecord ended = entry.record;
     ended.state = MigrationState::kRolledBack;
     ended.reason = "the DC was removed";

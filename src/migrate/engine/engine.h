@@ -29,7 +29,7 @@ struct DumpRequest {
                             // seen by dvsd
   // Leave movable memory (mover/memory_map.h) out of the images: somebody else carries it.
   bool apart = false;
-  std::vector<DumpedProcess> processes = {};  // of the tree; for dump(), when `apart`
+  std::vector<mover::ProcessId> processes = {};  // of the tree; for dump(), when `apart`
 };
 
 struct RestoreRequest {

@@ -1,4 +1,5 @@
-// Dumps that leave memory alone, and their restores. Needs root, namespaces, a freezer cgroup, criu.
+// Dumps that leave memory alone, and their restores. Needs root, namespaces, a freezer cgroup,
+// criu.
 #include <gtest/gtest.h>
 
 #include "container/process_ids.h"
@@ -9,8 +10,8 @@ namespace {
 
 class MemoryApartTest : public EngineTest {
  protected:
-  static std::vector<DumpedProcess> processes(const TestNode& node) {
-    std::vector<DumpedProcess> result;
+  static std::vector<mover::ProcessId> processes(const TestNode& node) {
+    std::vector<mover::ProcessId> result;
     const auto threads = threads_of_cgroup(node.cgroup());
     for (const ThreadIds& ids : threads.ok() ? *threads : std::vector<ThreadIds>{}) {
       if (ids.host_pid == ids.host_tid) result.push_back({ids.host_pid, ids.dc_pid});

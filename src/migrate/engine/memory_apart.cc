@@ -194,8 +194,7 @@ class Completion {
   Status read_pages(PageRange range) {
     for (uint64_t at = range.start; at < range.end; at += buffer_.size()) {
       buffer_.resize(std::min(range.end - at, kBytesAtOnce));
-      DVS_ASSIGN(const PageRanges gone,
-                 reader_.read({{at, at + buffer_.size()}}, buffer_.data()));
+      DVS_ASSIGN(const PageRanges gone, reader_.read({{at, at + buffer_.size()}}, buffer_.data()));
       if (!gone.empty()) return Error(Code::kInternal, "memory of a frozen process has gone");
       DVS_TRY(write_all(new_pages_, buffer_.data(), buffer_.size()));
     }
@@ -210,7 +209,7 @@ class Completion {
   std::string buffer_;
 };
 
-Status complete(const std::string& dir, const DumpedProcess& process) {
+Status complete(const std::string& dir, const mover::ProcessId& process) {
   const std::string path = pagemap_path(dir, process.dc_pid);
   DVS_ASSIGN(const std::string image, read_file(path));
   DVS_ASSIGN(Pagemap pagemap, decode(image));
@@ -229,7 +228,7 @@ Status complete(const std::string& dir, const DumpedProcess& process) {
 
 }  // namespace
 
-Status make_earlier_dump(const std::string& dir, const std::vector<DumpedProcess>& processes) {
+Status make_earlier_dump(const std::string& dir, const std::vector<mover::ProcessId>& processes) {
   const std::string earlier = dir + "/" + kEarlierDump;
   DVS_TRY(make_dirs(earlier));
   criu_images::Inventory inventory;
@@ -242,14 +241,14 @@ Status make_earlier_dump(const std::string& dir, const std::vector<DumpedProcess
   constexpr uint32_t kPagesId = 1;
   DVS_TRY(replace_file(pages_path(earlier, kPagesId), ""));
   const std::string all = encode({kPagesId, {make_entry({0, mover::kAddressLimit}, kPresent)}});
-  for (const DumpedProcess& process : processes) {
+  for (const mover::ProcessId& process : processes) {
     DVS_TRY(replace_file(pagemap_path(earlier, process.dc_pid), all));
   }
   return {};
 }
 
-Status complete_images(const std::string& dir, const std::vector<DumpedProcess>& processes) {
-  for (const DumpedProcess& process : processes) {
+Status complete_images(const std::string& dir, const std::vector<mover::ProcessId>& processes) {
+  for (const mover::ProcessId& process : processes) {
     if (Status done = complete(dir, process); !done.ok()) {
       return done.error().context("process " + std::to_string(process.dc_pid));
     }

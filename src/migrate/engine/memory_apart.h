@@ -8,28 +8,22 @@
 // into the images here.
 #pragma once
 
-#include <sys/types.h>
-
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "mover/copier.h"
 
 namespace dvs {
-
-struct DumpedProcess {
-  pid_t host_pid = 0;  // as dvsd sees it
-  pid_t dc_pid = 0;    // as criu does
-};
 
 inline constexpr const char* kEarlierDump = "parent";  // in the images' directory
 
 // Before the dump: makes the earlier dump.
-Status make_earlier_dump(const std::string& dir, const std::vector<DumpedProcess>& processes);
+Status make_earlier_dump(const std::string& dir, const std::vector<mover::ProcessId>& processes);
 
 // After it, the processes frozen still: movable memory (mover/memory_map.h) is marked as following
 // later, all else is read from the processes into the images. Removes the earlier dump.
 // kCorrupt: these images are not what we know.
-Status complete_images(const std::string& dir, const std::vector<DumpedProcess>& processes);
+Status complete_images(const std::string& dir, const std::vector<mover::ProcessId>& processes);
 
 }  // namespace dvs
