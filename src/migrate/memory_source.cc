@@ -8,7 +8,7 @@ namespace dvs {
 namespace {
 
 constexpr size_t kMostQueued = 4 << 20;  // bytes
-constexpr size_t kBytesPerFrame = 256 << 10;
+constexpr size_t kBytesPerFrame = 64 << 10;
 
 }  // namespace
 

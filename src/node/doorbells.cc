@@ -52,6 +52,8 @@ std::unique_ptr<Sleepers> best_sleepers(Executor& executor) {
   return ring ? std::move(ring) : make_sleeping_threads(executor);
 }
 
+constexpr int kTurns = 4;  // of the event loop, between looks
+
 }  // namespace
 
 Doorbells::Doorbells(Executor& executor) : Doorbells(executor, best_sleepers(executor)) {}
@@ -82,8 +84,14 @@ bool Doorbells::look_at_doorbells() {
   return rang;
 }
 
+// There may always be more to do: a link whose other end sends as fast as we read.
 Doorbells::Cause Doorbells::look(bool asleep) {
-  const bool handled = (asleep ? executor_.run_one() : executor_.poll()) > 0;
+  bool handled = false;
+  if (asleep) {
+    handled = executor_.run_one() > 0;
+  } else {
+    for (int turn = 0; turn < kTurns && executor_.poll_one() > 0; ++turn) handled = true;
+  }
   if (look_at_doorbells()) return kRing;
   return handled ? kHandler : kNothing;
 }

@@ -65,6 +65,27 @@ TEST_P(DoorbellsTest, TimersGoOnWhileNobodyRings) {
   EXPECT_EQ(ticks, 5);
 }
 
+// As when a link's other end sends as fast as this one reads.
+TEST_P(DoorbellsTest, ARingIsHeardWhileThereIsAlwaysMoreToDo) {
+  constexpr int kEnough = 1'000'000;
+  int turns = 0;
+  int turns_until_heard = 0;
+  std::function<void()> turn = [&] {
+    if (turns == 1'000) dvk::event_signal(word_);
+    if (++turns == kEnough) return executor_.stop();
+    boost::asio::post(executor_, turn);
+  };
+  const auto listening = doorbells_.listen(word_, [&] {
+    if (turns <= 1'000) return;  // the call at the start
+    turns_until_heard = turns - 1'000;
+    executor_.stop();
+  });
+  turn();
+  doorbells_.run();
+  EXPECT_GT(turns_until_heard, 0);
+  EXPECT_LT(turns_until_heard, 100);
+}
+
 TEST_P(DoorbellsTest, WhoLeavesIsNotCalledAnyMore) {
   int calls = 0;
   Doorbells::Listening listening;
