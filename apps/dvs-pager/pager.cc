@@ -1,6 +1,5 @@
 #include "pager.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -98,17 +97,12 @@ void Pager::hear_criu() {
 
 void Pager::add_process(pid_t pid, UniqueFd uffd) {
   keep_(uffd.get());
-  const std::string path = mover::store_file(mover::kStoreName, pid);
-  auto store = std::make_shared<UniqueFd>(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  auto stored = mover::open_stored(mover::kStoreName, pid);
+  if (!stored.ok()) std::abort();
   mover::PageView view;
-  if (store->valid()) {
-    auto pages = mover::stored_pages(*store);
-    if (!pages.ok()) std::abort();
-    for (const mover::PageRange& range : *pages) view.add({range, range.start});
-  } else if (errno != ENOENT) {
-    std::abort();
-  }
-  processes_.emplace_back(std::move(uffd), std::move(store), std::move(view));
+  for (const mover::PageRange& range : stored->pages) view.add({range, range.start});
+  processes_.emplace_back(std::move(uffd), std::make_shared<UniqueFd>(std::move(stored->file)),
+                          std::move(view));
 }
 
 void Pager::hear_process(PagedProcess& process) {

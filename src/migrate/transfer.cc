@@ -145,6 +145,7 @@ Status TransferReceiver::take(std::string_view body) {
     if (incoming.received != incoming.size) return out_of_order();
   }
   DVS_ASSIGN(footer_, parse_json(text));
+  if (memory_) DVS_TRY(memory_->seal());
   pieces_.clear();
   ended_ = true;
   return {};

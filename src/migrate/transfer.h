@@ -80,8 +80,6 @@ class TransferReceiver {
   const Json& header() const { return header_; }
   const Json& footer() const { return footer_; }
   uint64_t received() const { return received_; }
-  // Whether memory has come besides the images.
-  bool has_memory() const { return memory_.has_value(); }
 
  private:
   Status take_manifest(std::string_view text);

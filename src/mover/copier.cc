@@ -21,9 +21,7 @@ Result<Round> Copier::round(const std::vector<ProcessId>& processes) {
 }
 
 Result<Round> Copier::last(const std::vector<ProcessId>& processes) {
-  auto round = copy(processes, true);
-  detach();
-  return round;
+  return copy(processes, true);
 }
 
 Result<Round> Copier::copy(const std::vector<ProcessId>& processes, bool frozen) {
@@ -66,9 +64,7 @@ Status Copier::copy_process(const ProcessId& process, bool frozen, Round& round)
 
 Result<Look> Copier::look(const ProcessId& process, Copy& copy, bool frozen) {
   if (copy.tracker == nullptr) return look_once(process.host_pid);
-  auto seen = copy.tracker->look();
-  if (frozen) copy.tracker.reset();
-  return seen;
+  return frozen ? copy.tracker->last_look() : copy.tracker->look();
 }
 
 Status Copier::send(pid_t dc_pid, const Reader& reader, const Look& look, Round& round) {

@@ -51,12 +51,10 @@ class Copier {
   // the next round. An Error: a process cannot be tracked (see track()), or the sink's.
   Result<Round> round(const std::vector<ProcessId>& processes);
 
-  // The processes are frozen. Afterwards the sink's owner has all of their movable memory, and
-  // nothing of ours is left in them. Rounds may have been before or not.
+  // The processes are frozen. Afterwards the sink's owner has all of their movable memory. Rounds
+  // may have been before or not. Trackers are left in them until this object goes, which takes some
+  // ms per GB: when the processes have ended, or go on.
   Result<Round> last(const std::vector<ProcessId>& processes);
-
-  // Nothing of ours is left in the processes.
-  void detach() { copies_.clear(); }
 
  private:
   struct Copy {

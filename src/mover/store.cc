@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstring>
+
 #include "base/file.h"
 
 namespace dvs::mover {
@@ -19,11 +21,15 @@ Status check(pid_t pid, uint64_t address, uint64_t size) {
   return sane ? Status() : Error(Code::kCorrupt, "memory at an address that cannot be");
 }
 
-}  // namespace
-
-std::string store_file(const std::string& directory, pid_t pid) {
+std::string file_path(const std::string& directory, pid_t pid) {
   return directory + "/" + std::to_string(pid);
 }
+
+std::string list_path(const std::string& directory, pid_t pid) {
+  return file_path(directory, pid) + ".pages";
+}
+
+}  // namespace
 
 Result<Store> Store::open(std::string directory) {
   DVS_TRY(make_dirs(directory));
@@ -31,21 +37,25 @@ Result<Store> Store::open(std::string directory) {
   return Store(std::move(directory));
 }
 
-Result<int> Store::file_of(pid_t pid) {
-  auto found = files_.find(pid);
-  if (found != files_.end()) return found->second.get();
-  if (files_.size() == kMostProcesses) return Error(Code::kCorrupt, "memory of too many processes");
-  const std::string path = store_file(directory_, pid);
+Result<Store::Memory*> Store::memory_of(pid_t pid) {
+  auto found = memories_.find(pid);
+  if (found != memories_.end()) return &found->second;
+  if (memories_.size() == kMostProcesses) {
+    return Error(Code::kCorrupt, "memory of too many processes");
+  }
+  const std::string path = file_path(directory_, pid);
   UniqueFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!file.valid()) return errno_error("cannot create " + path);
-  return files_.emplace(pid, std::move(file)).first->second.get();
+  return &memories_.emplace(pid, Memory{std::move(file), {}}).first->second;
 }
 
 Status Store::write(pid_t pid, uint64_t address, std::string_view bytes) {
   DVS_TRY(check(pid, address, bytes.size()));
-  DVS_ASSIGN(const int file, file_of(pid));
+  DVS_ASSIGN(Memory* const memory, memory_of(pid));
+  memory->pages.add({address, address + bytes.size()});
   while (!bytes.empty()) {
-    const ssize_t size = ::pwrite(file, bytes.data(), bytes.size(), static_cast<off_t>(address));
+    const ssize_t size =
+        ::pwrite(memory->file.get(), bytes.data(), bytes.size(), static_cast<off_t>(address));
     if (size < 0 && errno == EINTR) continue;
     if (size < 0) return errno_error("cannot keep the memory of a process");
     bytes.remove_prefix(static_cast<size_t>(size));
@@ -57,28 +67,44 @@ Status Store::write(pid_t pid, uint64_t address, std::string_view bytes) {
 Status Store::drop(pid_t pid, PageRange range) {
   if (range.end < range.start) return Error(Code::kCorrupt, "memory at an address that cannot be");
   DVS_TRY(check(pid, range.start, range.size()));
-  DVS_ASSIGN(const int file, file_of(pid));
+  DVS_ASSIGN(Memory* const memory, memory_of(pid));
+  memory->pages.remove(range);
   constexpr int kPunch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-  if (::fallocate(file, kPunch, static_cast<off_t>(range.start),
+  if (::fallocate(memory->file.get(), kPunch, static_cast<off_t>(range.start),
                   static_cast<off_t>(range.size())) == 0) {
     return {};
   }
   return errno_error("cannot drop the memory of a process");
 }
 
-Result<PageRanges> stored_pages(const UniqueFd& file) {
-  PageRanges pages;
-  off_t at = 0;
-  while ((at = ::lseek(file.get(), at, SEEK_DATA)) >= 0) {
-    const off_t end = ::lseek(file.get(), at, SEEK_HOLE);
-    if (end < 0) return errno_error("cannot search a store of memory");
-    // A file that is no store of ours may end anywhere.
-    const uint64_t last = (static_cast<uint64_t>(end) + kPageSize - 1) / kPageSize * kPageSize;
-    append(pages, {static_cast<uint64_t>(at) / kPageSize * kPageSize, last});
-    at = end;
+Status Store::seal() const {
+  for (const auto& [pid, memory] : memories_) {
+    const PageRanges pages = memory.pages.ranges();
+    const std::string_view list(reinterpret_cast<const char*>(pages.data()),
+                                pages.size() * sizeof(PageRange));
+    DVS_TRY(replace_file(list_path(directory_, pid), list));
   }
-  if (errno != ENXIO) return errno_error("cannot search a store of memory");
-  return pages;
+  return {};
+}
+
+Result<StoredMemory> open_stored(const std::string& directory, pid_t pid) {
+  StoredMemory stored;
+  const std::string path = file_path(directory, pid);
+  stored.file.reset(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!stored.file.valid() && errno == ENOENT) return stored;
+  if (!stored.file.valid()) return errno_error("cannot open " + path);
+  DVS_ASSIGN(const std::string list, read_file(list_path(directory, pid)));
+  const Error corrupt(Code::kCorrupt, path + ".pages is no list of pages");
+  if (list.size() % sizeof(PageRange) != 0) return corrupt;
+  stored.pages.resize(list.size() / sizeof(PageRange));
+  std::memcpy(stored.pages.data(), list.data(), list.size());
+  uint64_t last = 0;
+  for (const PageRange& range : stored.pages) {
+    if (range.start < last || range.end <= range.start) return corrupt;
+    if (!check(pid, range.start, range.size()).ok()) return corrupt;
+    last = range.end;
+  }
+  return stored;
 }
 
 }  // namespace dvs::mover

@@ -1,6 +1,8 @@
 // Memory that has arrived and is not in its process yet: one sparse file per process, on tmpfs, in
 // which a page's offset is its address. A hole is zeros. So nothing has to be indexed, what comes
-// later replaces what came before, and whoever has the directory can go on with it.
+// later replaces what came before, and whoever has the directory can go on with it. When all is
+// there a list of the pages is written beside each file: to look for the holes takes some 10 ms per
+// GB, just when a process waits for its memory.
 #pragma once
 
 #include <sys/types.h>
@@ -27,17 +29,27 @@ class Store {
   Status write(pid_t pid, uint64_t address, std::string_view bytes);
   // Zeros from now on.
   Status drop(pid_t pid, PageRange range);
+  // No more comes: writes the lists.
+  Status seal() const;
 
  private:
   explicit Store(std::string directory) : directory_(std::move(directory)) {}
-  Result<int> file_of(pid_t pid);
+  struct Memory {
+    UniqueFd file;
+    PageSet pages;
+  };
+  Result<Memory*> memory_of(pid_t pid);
 
   std::string directory_;
-  std::map<pid_t, UniqueFd> files_;
+  std::map<pid_t, Memory> memories_;
 };
 
-std::string store_file(const std::string& directory, pid_t pid);
-// The pages a store's file holds.
-Result<PageRanges> stored_pages(const UniqueFd& file);
+// A process's part of a sealed store. For one that has no movable memory `file` is not valid.
+struct StoredMemory {
+  UniqueFd file;  // read and write
+  PageRanges pages;
+};
+// kCorrupt: it is not sealed, or not by us.
+Result<StoredMemory> open_stored(const std::string& directory, pid_t pid);
 
 }  // namespace dvs::mover

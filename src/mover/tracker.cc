@@ -35,6 +35,7 @@ class WriteProtectTracker final : public Tracker {
         pagemap_(std::move(pagemap)) {}
 
   Result<Look> look() override;
+  Result<Look> last_look() override;
   int64_t stopped_ns() const override { return stopped_ns_; }
 
  private:
@@ -113,6 +114,24 @@ Result<Look> WriteProtectTracker::look() {
   if (!result.mapped.empty()) DVS_TRY(register_range(result.mapped.front()));
   result.changed =
       fresh.empty() ? std::move(written) : intersect(unite(written, fresh), result.populated);
+  return result;
+}
+
+Result<Look> WriteProtectTracker::last_look() {
+  DVS_ASSIGN(const MemoryMap map, read_memory_map(pid_, MapDetail::kMaps));
+  Look result;
+  result.mapped = movable(map);
+  ScanQuery query;
+  query.inverted = kEmpty;
+  query.all_of = kEmpty;
+  query.any_of = kPopulated;
+  query.report = kernel::kPageWritten | kernel::kPageWpAllowed;
+  DVS_TRY(scan_pages(pagemap_, result.mapped, query, [&](const kernel::ScannedRegion& region) {
+    const PageRange range{region.start, region.end};
+    append(result.populated, range);
+    const bool protected_still = region.categories == kernel::kPageWpAllowed;
+    if (!protected_still) append(result.changed, range);
+  }));
   return result;
 }
 

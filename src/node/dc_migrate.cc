@@ -358,13 +358,13 @@ void DcPart::break_link(const MigrationRecord& record) {
 
 // ROLLBACK: thawed, the process goes on exactly where it was.
 void DcPart::go_on(const MigrationRecord& record, Done<bool> done) {
-  memories_.erase(record.id);
   Status thawed = context_.cgroups.thaw(cgroup_of(record.task));
   for (uint32_t slot : record.slots) {
     if (slot >= region_.slots()) continue;
     dvk::open_gate(region_, slot);
     ops_->on_place_changed(slot);
   }
+  memories_.erase(record.id);
   log::if_failed(remove_tree(site(record.id).dir));
   serve_requests();
   context_.later([done, thawed] {
@@ -377,7 +377,6 @@ void DcPart::go_on(const MigrationRecord& record, Done<bool> done) {
 
 // COMMIT: the frozen copy is ended; what is left here are the mirrors.
 void DcPart::let_go(const MigrationRecord& record, Done<bool> done) {
-  memories_.erase(record.id);
   for (uint32_t slot : record.slots) unwatch(slot);
   const auto target = node_id(record.target);
   dvk::commit_away(region_, record.slots, target.value_or(0), committed_epoch(record));
@@ -387,6 +386,7 @@ void DcPart::let_go(const MigrationRecord& record, Done<bool> done) {
   context_.cgroups.kill(
       context_.executor, cgroup_of(record.task),
       [self = shared_from_this(), record, done](Result<bool> killed) {
+        self->memories_.erase(record.id);
         log::if_failed(self->context_.cgroups.remove(self->cgroup_of(record.task)));
         self->tasks_.erase(record.task);
         ::unlink((paths::tasks_dir(self->dir_) + "/" + record.task + ".json").c_str());
