@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <thread>
 
 #include "names.h"
 #include "print.h"
@@ -15,6 +16,20 @@ namespace {
 // Every phase ends within the migration's time-out, so more silence than this means trouble.
 constexpr auto kSilenceAfterTimeout = std::chrono::seconds(60);
 constexpr auto kSilence = std::chrono::minutes(10);
+
+double number(const Json& json, const char* key) {
+  const auto value = json_get_or<double>(json, key, 0);
+  return value.ok() ? *value : 0;
+}
+
+// "round 2: 12 MiB of 1.0 GiB changed, 40 MiB/s; sends 900 MiB/s; down for 13 ms if stopped now"
+std::string describe_round(const Json& round) {
+  return fmt::format(
+      "round {:.0f}: {} of {} changed, {}/s; sends {}/s; down for {:.0f} ms if stopped now",
+      number(round, "round"), bytes(number(round, "changed_bytes")),
+      bytes(number(round, "memory_bytes")), bytes(number(round, "changed_bytes_per_second")),
+      bytes(number(round, "bytes_per_second")), number(round, "expected_downtime_ms"));
+}
 
 // Shows the events of a migration while it runs: one line that changes on a terminal, else a line
 // per phase, with --json the events themselves.
@@ -28,6 +43,7 @@ class Progress {
     if (cli_.json) return print_json(event);
     const std::string kind = cell(event, "event");
     if (kind == "phase") on_phase(event);
+    if (kind == "round") on_round(event);
     if (kind == "progress" && tty_) on_progress(event);
   }
 
@@ -49,6 +65,13 @@ class Progress {
     if (sent.ok() && total.ok()) redraw("  " + bytes(*sent) + " of " + bytes(*total));
   }
 
+  void on_round(const Json& event) {
+    const std::string text = describe_round(event);
+    if (tty_) return redraw("  " + text);
+    std::printf("%12s  %s\n", milliseconds(event, "t_ms").c_str(), text.c_str());
+    std::fflush(stdout);
+  }
+
   void redraw(const std::string& more) {
     cli_.draw_line(title_ + "  " + at_ + "  " + phase_ + more);
   }
@@ -65,7 +88,12 @@ HttpCall request_of(const MigrateOptions& options) {
   HttpCall call;
   call.method = "POST";
   call.target = "/v1/migrations";
-  call.body = {{"dc", name.dc}, {"endpoint", name.endpoint}, {"target", options.target}};
+  call.body = {{"dc", name.dc},
+               {"endpoint", name.endpoint},
+               {"target", options.target},
+               {"algorithm", options.algorithm},
+               {"max_downtime_ms", options.max_downtime_ms},
+               {"on_timeout", options.on_timeout}};
   call.silence = kSilence;
   if (options.timeout_s) {
     const auto timeout = std::chrono::milliseconds(std::llround(*options.timeout_s * 1000));
@@ -111,8 +139,8 @@ int tell_end(Cli& cli, const MigrateOptions& options, const Json& record) {
 }  // namespace
 
 void print_times(const Json& record) {
-  for (const char* phase :
-       {"preflight", "freeze", "dump", "transfer", "restore", "decide", "resume"}) {
+  for (const char* phase : {"preflight", "copy", "freeze", "sync", "dump", "transfer", "restore",
+                            "decide", "resume", "fill"}) {
     const auto phases = json_get_or<Json>(record, "phases", Json::object());
     const std::string time = milliseconds(*phases, phase);
     if (time != "-") std::printf("  %-9s  %12s\n", phase, time.c_str());
@@ -121,6 +149,42 @@ void print_times(const Json& record) {
               "frozen", milliseconds(record, "frozen_ms").c_str());
   const auto image = json_get<double>(record, "image_bytes");
   if (image.ok()) std::printf("  %-9s  %12s\n", "image", bytes(*image).c_str());
+  const std::string algorithm = cell(record, "algorithm");
+  if (algorithm == "-") return;
+  std::printf("  %-9s  %12s\n", "memory", bytes(number(record, "memory_bytes")).c_str());
+  std::printf("  %s: %s\n", algorithm.c_str(), cell(record, "why").c_str());
+}
+
+int watch_migration(Cli& cli, const std::string& id) {
+  constexpr auto kLookEvery = std::chrono::milliseconds(200);
+  std::string shown;
+  for (;;) {
+    const auto answer = cli.ask("watch migration " + id, "/v1/migrations/" + url_encode(id));
+    if (!answer) return cli.clear_line(), cli.failure();
+    const std::string state = cell(*answer, "state");
+    const bool open = state == "copying" || state == "active";
+    const auto progress = json_get_or<Json>(*answer, "progress", Json::object());
+    std::string line = state;
+    if (open && progress.ok() && progress->contains("phase")) line = cell(*progress, "phase");
+    const double total = progress.ok() ? number(*progress, "total") : 0;
+    if (open && total > 0) {
+      line +=
+          fmt::format("  {:.0f} % of {}", 100 * number(*progress, "sent") / total, bytes(total));
+    }
+    if (open && number(*progress, "round") > 0) line += "  " + describe_round(*progress);
+    if (cli.json && (line != shown || !open)) print_json(*answer);
+    if (!cli.json && ::isatty(STDOUT_FILENO) == 1 && open) cli.draw_line(line);
+    if (!cli.json && ::isatty(STDOUT_FILENO) != 1 && line != shown)
+      std::printf("%s\n", line.c_str());
+    std::fflush(stdout);
+    shown = line;
+    if (!open) {
+      cli.clear_line();
+      if (!cli.json) print_times(*answer);
+      return state == "committed" ? kDone : kRolledBack;
+    }
+    std::this_thread::sleep_for(kLookEvery);
+  }
 }
 
 int migrate(Cli& cli, const MigrateOptions& options) {

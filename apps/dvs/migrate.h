@@ -11,10 +11,16 @@ namespace dvs::cli {
 struct MigrateOptions {
   std::string endpoint;  // "DC0/11", checked
   std::string target;
+  std::string algorithm = "auto";
+  int max_downtime_ms = 10;
   std::optional<double> timeout_s;
+  std::string on_timeout = "cancel";
 };
 
 int migrate(Cli& cli, const MigrateOptions& options);
+
+// `dvs migration watch`: prints how a migration goes until it has ended.
+int watch_migration(Cli& cli, const std::string& id);
 
 // What each phase of a migration's record took, how long it was frozen, the image's size.
 void print_times(const Json& record);

@@ -57,12 +57,15 @@ int show_migration(Cli& cli, const std::string& id) {
 
 void add_migrate(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<MigrateOptions>();
-  auto* command =
-      add_command(app, cli, "migrate", "Move a running process to another node",
-                  "  dvs migrate DC0/11 --to n2\n"
-                  "  dvs migrate DC0/11 --to n2 --timeout 10 --json\n"
-                  "Interrupting this command does not stop the migration: see `dvs migration ls`.",
-                  [&cli, options] { return migrate(cli, *options); });
+  auto* command = add_command(
+      app, cli, "migrate", "Move a running process to another node",
+      "  dvs migrate DC0/11 --to n2\n"
+      "  dvs migrate DC0/11 --to n2 --algorithm pre-copy --timeout 60 --on-timeout force\n"
+      "Algorithms: total-copy stops the process and copies its memory then; pre-copy\n"
+      "copies it in rounds while the process runs, and then what has changed; auto\n"
+      "chooses. Interrupting this command does not stop the migration: `dvs migration\n"
+      "cancel` does.",
+      [&cli, options] { return migrate(cli, *options); });
   command->add_option("ENDPOINT", options->endpoint, "Of the process: DC/NUMBER")
       ->required()
       ->type_name("")
@@ -71,9 +74,38 @@ void add_migrate(CLI::App& app, Cli& cli) {
       ->required()
       ->check(name_check())
       ->type_name("NAME");
+  command
+      ->add_option("--algorithm", options->algorithm,
+                   "When memory is copied: auto, pre-copy, total-copy")
+      ->capture_default_str()
+      ->type_name("NAME");
+  command
+      ->add_option("--max-downtime", options->max_downtime_ms,
+                   "Copy until the rest can be sent in so many milliseconds")
+      ->check(range_check(1, 60'000))
+      ->capture_default_str()
+      ->type_name("MS");
   command->add_option("--timeout", options->timeout_s, "Roll back after so many seconds")
       ->check(range_check(0.001, 86400))
       ->type_name("S");
+  command
+      ->add_option("--on-timeout", options->on_timeout,
+                   "While it is still copying: cancel, or force it to stop for the rest")
+      ->check(CLI::IsMember({"cancel", "force"}))
+      ->capture_default_str()
+      ->type_name("WHAT");
+}
+
+int cancel_migration(Cli& cli, const std::string& id) {
+  HttpCall call;
+  call.method = "POST";
+  call.target = "/v1/migrations/" + url_encode(id) + "/cancel";
+  const auto answer = cli.exchange("cancel migration " + id, std::move(call));
+  if (!answer) return cli.failure();
+  if (cli.json) return print_json(*answer), kDone;
+  std::printf("Migration %s is canceled: %s runs on %s as before.\n", id.c_str(),
+              cell(*answer, "endpoints").c_str(), cell(*answer, "source").c_str());
+  return kDone;
 }
 
 }  // namespace
@@ -89,7 +121,16 @@ void add_migration_commands(CLI::App& app, Cli& cli) {
   auto* show =
       add_command(group, cli, "show", "Show one migration and what its phases took",
                   "  dvs migration show m-17", [&cli, id] { return show_migration(cli, *id); });
-  show->add_option("ID", *id, "The migration's id")->required()->type_name("");
+  auto* watch = add_command(group, cli, "watch", "Follow a migration until it has ended",
+                            "  dvs migration watch m-17\n"
+                            "  dvs migration watch m-17 --json   (one line per change)",
+                            [&cli, id] { return watch_migration(cli, *id); });
+  auto* cancel =
+      add_command(group, cli, "cancel", "Roll a migration back, if it is not decided yet",
+                  "  dvs migration cancel m-17", [&cli, id] { return cancel_migration(cli, *id); });
+  for (auto* command : {show, watch, cancel}) {
+    command->add_option("ID", *id, "The migration's id")->required()->type_name("");
+  }
 }
 
 }  // namespace dvs::cli

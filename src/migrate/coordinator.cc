@@ -209,23 +209,35 @@ void Coordinator::on_record(const MigrationRecord& record, int64_t revision) {
   finish_if_done(running);
 }
 
+void Coordinator::tell(const RunningPtr& running, Json event) {
+  event["t_ms"] = elapsed_ms(*running);
+  running->latest.update(event);
+  running->on_event(event);
+}
+
+Json Coordinator::progress(const std::string& id) const {
+  const auto running = find(id);
+  if (running == nullptr) return Json::object();
+  Json latest = running->latest;
+  latest.erase("event");
+  latest["t_ms"] = elapsed_ms(*running);
+  return latest;
+}
+
 void Coordinator::on_phase(const std::string& id, const std::string& phase) {
-  if (auto running = find(id)) {
-    running->on_event({{"event", "phase"}, {"phase", phase}, {"t_ms", elapsed_ms(*running)}});
-  }
+  if (auto running = find(id)) tell(running, {{"event", "phase"}, {"phase", phase}});
 }
 
 void Coordinator::on_progress(const std::string& id, uint64_t sent, uint64_t total) {
   if (auto running = find(id)) {
-    running->on_event({{"event", "progress"}, {"sent", sent}, {"total", total}});
+    tell(running, {{"event", "progress"}, {"sent", sent}, {"total", total}});
   }
 }
 
-void Coordinator::on_round(const std::string& id, Json event) {
+void Coordinator::on_round(const std::string& id, Json round) {
   if (auto running = find(id)) {
-    event["event"] = "round";
-    event["t_ms"] = elapsed_ms(*running);
-    running->on_event(event);
+    round["event"] = "round";
+    tell(running, std::move(round));
   }
 }
 

@@ -55,8 +55,11 @@ class Coordinator {
   // What participants tell.
   void on_phase(const std::string& id, const std::string& phase);
   void on_progress(const std::string& id, uint64_t sent, uint64_t total);
-  void on_round(const std::string& id, Json event);
+  void on_round(const std::string& id, Json round);
   void on_done(const std::string& id, const Json& report);
+  // What is known of a migration that this node coordinates: {"phase", "t_ms", "sent", "total", and
+  // what to_json(CopyingSchedule) says}. Empty: it does not, or not any more.
+  Json progress(const std::string& id) const;
 
  private:
   struct Running {
@@ -65,6 +68,7 @@ class Coordinator {
     int64_t revision = 0;                 // of the migration's record
     std::vector<int64_t> slot_revisions;  // of the endpoints' records, at the preflight
     OnEvent on_event;
+    Json latest = Json::object();  // of all events
     Done<MigrationRecord> done;
     int64_t began_ns = 0;    // CLOCK_MONOTONIC, of the request
     int64_t started_ns = 0;  // of the START
@@ -85,6 +89,7 @@ class Coordinator {
   void finish_if_done(const RunningPtr& running);
   void finish(const RunningPtr& running);
   RunningPtr find(const std::string& id) const;
+  void tell(const RunningPtr& running, Json event);
   double elapsed_ms(const Running& running) const;
 
   Executor& executor_;

@@ -103,6 +103,7 @@ MemorySource::~MemorySource() {
 void MemorySource::round(std::vector<mover::ProcessId> processes, bool frozen,
                          Done<mover::Round> done) {
   done_ = std::move(done);
+  sent_ = 0;
   ended_.reset();
   if (worker_.joinable()) worker_.join();
   worker_ = std::thread([this, processes = std::move(processes), frozen] {

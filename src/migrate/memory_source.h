@@ -35,7 +35,9 @@ class MemorySource {
   void round(std::vector<mover::ProcessId> processes, bool frozen, Done<mover::Round> done);
   // The link has room again.
   void on_writable() { pump(); }
+  // Of the round under way, or the last one.
   uint64_t sent_bytes() const { return sent_; }
+  uint64_t planned_bytes() const { return copier_.planned_bytes(); }
 
  private:
   class Queue;

@@ -26,6 +26,7 @@ Result<Round> Copier::last(const std::vector<ProcessId>& processes) {
 
 Result<Round> Copier::copy(const std::vector<ProcessId>& processes, bool frozen) {
   Round round;
+  planned_.store(0, std::memory_order_relaxed);
   const int64_t begin = monotonic_ns();
   round.interval_ns = looked_ns_ == 0 ? 0 : begin - looked_ns_;
   looked_ns_ = begin;
@@ -70,6 +71,7 @@ Result<Look> Copier::look(const ProcessId& process, Copy& copy, bool frozen) {
 Status Copier::send(pid_t dc_pid, const Reader& reader, const Look& look, Round& round) {
   round.populated_bytes += total_size(look.populated);
   round.changed_bytes += total_size(look.changed);
+  planned_.store(round.changed_bytes, std::memory_order_relaxed);
   for (const PageRange& gone : subtract(stored_[dc_pid].ranges(), look.populated)) {
     DVS_TRY(drop(dc_pid, gone));
   }

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -56,6 +57,9 @@ class Copier {
   // ms per GB: when the processes have ended, or go on.
   Result<Round> last(const std::vector<ProcessId>& processes);
 
+  // Of the round under way: what has been found to be copied, so far. On any thread.
+  uint64_t planned_bytes() const { return planned_.load(std::memory_order_relaxed); }
+
  private:
   struct Copy {
     std::unique_ptr<Tracker> tracker;
@@ -75,6 +79,7 @@ class Copier {
   std::map<pid_t, PageSet> stored_;  // by DC pid: what the sink has
   std::string buffer_;
   int64_t looked_ns_ = 0;
+  std::atomic<uint64_t> planned_ = 0;
 };
 
 }  // namespace dvs::mover

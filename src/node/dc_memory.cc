@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include "base/child.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "node/dc_part.h"
@@ -10,6 +11,7 @@
 namespace dvs {
 namespace {
 
+constexpr int64_t kTellEveryNs = 100'000'000;
 constexpr auto kProposeAgain = std::chrono::milliseconds(200);
 constexpr int kPagerDirectory = 3;  // its descriptor, see apps/dvs-pager
 
@@ -30,7 +32,12 @@ void DcPart::copy_memory(const MigrationRecord& record, bool frozen, Done<mover:
   auto& memory = memories_[record.id];
   if (memory == nullptr) {
     MemorySource::Link link;
-    link.send = [this, record](std::string_view body) {
+    link.send = [this, record, told_ns = int64_t{0}](std::string_view body) mutable {
+      if (monotonic_ns() - told_ns > kTellEveryNs) {
+        told_ns = monotonic_ns();
+        const MemorySource& source = *memories_.at(record.id);
+        on_progress(record, source.sent_bytes(), source.planned_bytes());
+      }
       return send(static_cast<const MigrationRecord&>(record), body);
     };
     link.congested = [this, record] { return congested(record); };

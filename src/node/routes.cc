@@ -470,7 +470,16 @@ void Conductor::get_migration(const HttpRequest& request, Reply reply) {
   if (entry == nullptr) {
     return reply->fail(Error(Code::kNotFound, "there is no migration " + request.params[0]));
   }
-  reply->reply(to_json(entry->record));
+  const MigrationRecord& record = entry->record;
+  const auto coordinator = id_of(record.coordinator);
+  if (!is_open(record.state) || !coordinator.has_value()) return reply->reply(to_json(record));
+  // The rest the coordinator knows; without it the record alone is the answer.
+  rpc_->call(*coordinator, "migrate.status", {{"id", record.id}}, std::chrono::seconds(2),
+             [reply, record](Result<Json> progress) {
+               Json answer = to_json(record);
+               if (progress.ok()) answer["progress"] = *progress;
+               reply->reply(answer);
+             });
 }
 
 void Conductor::post_fault(const HttpRequest& request, Reply reply) {

@@ -199,6 +199,10 @@ void Conductor::add_coordinator_services() {
     if (id.ok()) coordinator_->on_round(*id, args);
     reply(Json::object());
   });
+  rpc_->handle("migrate.status", [this](const Json& args, const Done<Json>& reply) {
+    auto id = json_get<std::string>(args, "id");
+    reply(id.ok() ? coordinator_->progress(*id) : Json::object());
+  });
   rpc_->handle("migrate.done", [this](const Json& args, const Done<Json>& reply) {
     auto id = json_get<std::string>(args, "id");
     if (id.ok()) coordinator_->on_done(*id, args);
