@@ -211,10 +211,11 @@ void ClusterTest::signal(const Process& process, int number) {
 
 Migration ClusterTest::migrate(const Process& process, const std::string& target,
                                const std::function<void(const std::string&)>& on_phase) {
-  const Json body = {{"dc", process.dc},
-                     {"endpoint", process.endpoint},
-                     {"target", target},
-                     {"timeout_ms", 20'000}};
+  Json body = {{"dc", process.dc},
+               {"endpoint", process.endpoint},
+               {"target", target},
+               {"timeout_ms", 20'000}};
+  body.update(how_);
   auto end = ask(dir_ + "/nodes/" + via_ + "/dvsd.sock", "POST", "/v1/migrations", body,
                  [&](const Json& event) {
                    const std::string phase = event.value("phase", "");
@@ -313,12 +314,17 @@ void ClusterTest::expect_serves(const Process& server, const std::string& node) 
   expect_done_client(client, 10);
 }
 
-int ClusterTest::copies(const Process& process) {
+std::vector<pid_t> ClusterTest::host_pids(const Process& process) {
+  std::vector<pid_t> pids;
   auto names = list_dir("/proc");
-  if (!names.ok()) return -1;
-  return static_cast<int>(std::count_if(names->begin(), names->end(), [&](const std::string& name) {
-    return is_copy(name, cluster_, process.pid);
-  }));
+  for (const std::string& name : names.ok() ? *names : std::vector<std::string>{}) {
+    if (is_copy(name, cluster_, process.pid)) pids.push_back(std::stoi(name));
+  }
+  return pids;
+}
+
+int ClusterTest::copies(const Process& process) {
+  return static_cast<int>(host_pids(process).size());
 }
 
 // ---- faults -------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ class ClusterTest : public testing::Test {
   static void start_cluster(local::UpOptions options);
 
   static const std::string& dir() { return dir_; }
+  static const std::string& cluster() { return cluster_; }
   static std::string program(const std::string& name);
   static std::string binary(const std::string& name);
   static local::NodeInfo node(const std::string& name);
@@ -88,6 +89,7 @@ class ClusterTest : public testing::Test {
   std::string log_file(const Process& process);
   // How many live processes of this cluster have its DC-wide pid, whatever the node.
   int copies(const Process& process);
+  static std::vector<pid_t> host_pids(const Process& process);
 
   // ---- faults ----
   // SIGKILL to the node's dvsd.
@@ -101,6 +103,7 @@ class ClusterTest : public testing::Test {
   std::string path_on(const std::string& node, const std::string& path);
 
   std::string via_ = "n1";
+  Json how_ = Json::object();  // more for the body of migrate()'s request
   std::vector<std::string> dcs_;
   std::vector<Process> started_;
 

@@ -1,0 +1,196 @@
+// Memory is right wherever a process goes, however it is copied and whatever happens meanwhile.
+#include <signal.h>
+
+#include <thread>
+
+#include "base/file.h"
+#include "cluster_fixture.h"
+
+namespace dvs::integration {
+namespace {
+
+class MemoryMoves : public ClusterTest {
+ protected:
+  static void SetUpTestSuite() {
+    local::UpOptions options;
+    options.run_bytes = 2ull << 30;
+    start_cluster(options);
+  }
+
+  // Three threads, each with `pages` of its own and mappings that come and go.
+  Process start_writer(int pages) {
+    Process writer = run("lab", "n1", 5, {"memory", "3", std::to_string(pages)});
+    EXPECT_TRUE(wait_log(writer, "going"));
+    return writer;
+  }
+
+  // Its threads are at work, and say nothing against their memory.
+  void expect_writes(const Process& writer) {
+    const Process asker = run(writer.dc, "n3", {"asker", std::to_string(writer.endpoint), "1"});
+    EXPECT_TRUE(wait_log(asker, "answer 0 "));
+    EXPECT_EQ(log(writer).find("BAD"), std::string::npos) << log(writer);
+    EXPECT_EQ(copies(writer), 1);
+  }
+
+  Json move(const Process& process, const std::string& target,
+            const std::function<void(const std::string&)>& on_phase = {}) {
+    auto record = migrate(process, target, on_phase);
+    EXPECT_OK(record);
+    return record.ok() ? *record : Json::object();
+  }
+
+  // Of the process: does a tracker of ours watch some of its memory?
+  static bool is_tracked(const Process& process) {
+    bool tracked = false;
+    for (const pid_t pid : host_pids(process)) {
+      const auto smaps = read_file("/proc/" + std::to_string(pid) + "/smaps");
+      tracked |= smaps.ok() && smaps->find(" uw ") != std::string::npos;
+    }
+    return tracked;
+  }
+
+  // SIGKILL to what fills the memory of this cluster's processes, not to its guardian.
+  static int kill_pager_workers() {
+    const auto command_of = [](const std::string& pid) {
+      const auto text = read_file("/proc/" + pid + "/cmdline");
+      return text.ok() ? *text : "";
+    };
+    int killed = 0;
+    const auto names = list_dir("/proc");
+    for (const std::string& name : names.ok() ? *names : std::vector<std::string>{}) {
+      const std::string command = command_of(name);
+      const bool ours = command.find("dvs-pager") != std::string::npos &&
+                        command.find("/" + cluster() + "/") != std::string::npos;
+      const auto stat = ours ? read_file("/proc/" + name + "/stat") : Result<std::string>("");
+      if (!ours || !stat.ok()) continue;
+      const std::string parent = stat->substr(stat->rfind(')') + 4);
+      if (command_of(parent.substr(0, parent.find(' '))) != command) continue;
+      killed += ::kill(std::stoi(name), SIGKILL) == 0 ? 1 : 0;
+    }
+    return killed;
+  }
+
+  // Runs while copying goes on: cancels it.
+  void cancel_open_migration() {
+    auto list = call("GET", "/v1/migrations");
+    ASSERT_OK(list);
+    const std::string id = list->at("migrations").at(0).at("id");
+    EXPECT_OK(call("POST", "/v1/migrations/" + id + "/cancel", Json::object()));
+  }
+};
+
+TEST_F(MemoryMoves, EveryWordIsRightAfterEachMove) {
+  make_dc("lab");
+  const Process writer = start_writer(4000);  // 47 MiB
+  const char* const nodes[] = {"n2", "n3", "n1"};
+  for (int i = 0; i < 12; ++i) {
+    how_ = {{"algorithm", i % 3 == 2 ? "total-copy" : "pre-copy"}};
+    const Json record = move(writer, nodes[i % 3]);
+    ASSERT_EQ(record["state"], "committed") << record;
+    EXPECT_EQ(record["algorithm"], how_["algorithm"]);
+    EXPECT_EQ(record["rounds"] == 0, i % 3 == 2) << record;
+    EXPECT_GT(record["memory_bytes"], 40 << 20);
+    EXPECT_LT(record["image_bytes"], 2 << 20) << "memory is not in the engine's images";
+    expect_writes(writer);
+  }
+}
+
+TEST_F(MemoryMoves, AutoCopiesAheadWhatIsLargeAndSaysWhy) {
+  make_dc("lab");
+  const Process small = run("lab", "n1", 6, {"echo_server"});
+  const Json quick = move(small, "n2");
+  EXPECT_EQ(quick["algorithm"], "total-copy");
+  EXPECT_NE(quick["why"], "");
+  const Process large = start_writer(4000);
+  const Json copied = move(large, "n2");
+  EXPECT_EQ(copied["algorithm"], "pre-copy");
+  EXPECT_NE(copied["why"].get<std::string>().find("frozen after"), std::string::npos) << copied;
+}
+
+TEST_F(MemoryMoves, CanceledWhileItCopiesItGoesOnUntouched) {
+  make_dc("lab");
+  const Process writer = start_writer(20'000);  // 234 MiB
+  how_ = {{"algorithm", "pre-copy"}};
+  std::thread canceler;
+  const Json record = move(writer, "n2", [&](const std::string& phase) {
+    if (phase == "copy") canceler = std::thread([this] { cancel_open_migration(); });
+  });
+  canceler.join();
+  EXPECT_EQ(record["state"], "rolledback");
+  EXPECT_EQ(record["reason"], "canceled");
+  EXPECT_EQ(record["frozen_ms"], 0.0) << "it never stopped";
+  EXPECT_EQ(place(writer).first, "n1");
+  EXPECT_TRUE(eventually([&] { return !is_tracked(writer); }));
+  expect_writes(writer);
+  must_move(writer, "n2");
+  expect_writes(writer);
+}
+
+TEST_F(MemoryMoves, TimeForCopyingIsOver) {
+  make_dc("lab");
+  const Process writer = start_writer(20'000);
+  how_ = {{"algorithm", "pre-copy"}, {"timeout_ms", 60}};
+  const Json given_up = move(writer, "n2");
+  EXPECT_EQ(given_up["state"], "rolledback");
+  how_["on_timeout"] = "force";
+  const Json forced = move(writer, "n2");
+  EXPECT_EQ(forced["state"], "committed") << forced;
+  EXPECT_EQ(forced["rounds"], 1);
+  EXPECT_NE(forced["why"].get<std::string>().find("time allowed"), std::string::npos) << forced;
+  expect_writes(writer);
+}
+
+TEST_F(MemoryMoves, RolledBackAfterCopyingItsMemoryIsWhatItWas) {
+  make_dc("lab");
+  const Process writer = start_writer(4000);
+  how_ = {{"algorithm", "pre-copy"}};
+  for (const auto& [node, fault] :
+       {std::pair("n1", "dump"), std::pair("n1", "transfer"), std::pair("n2", "restore")}) {
+    arm(node, fault);
+    const Json record = move(writer, "n2");
+    EXPECT_EQ(record["state"], "rolledback") << fault;
+    EXPECT_TRUE(eventually([&] { return !is_tracked(writer); })) << fault;
+    expect_writes(writer);
+    await_links();
+  }
+  must_move(writer, "n2");
+  expect_writes(writer);
+}
+
+TEST_F(MemoryMoves, ADvsdThatDiesWhileCopyingChangesNothing) {
+  make_dc("lab");
+  const Process writer = start_writer(20'000);
+  via_ = "n3";
+  how_ = {{"algorithm", "pre-copy"}};
+  for (const char* dying : {"n1", "n2"}) {
+    const pid_t dvsd = node(dying).dvsd_pid;
+    const Json record = move(writer, "n2", [&](const std::string& phase) {
+      if (phase == "copy") kill_dvsd(dying);
+    });
+    EXPECT_EQ(record["state"], "rolledback") << dying;
+    await_dvsd(dying, dvsd);
+    await_links();
+    EXPECT_TRUE(eventually([&] { return place(writer).first == "n1" && !is_tracked(writer); }));
+    expect_writes(writer);
+  }
+  must_move(writer, "n2");
+  expect_writes(writer);
+}
+
+// What it has not got would be zeros to it.
+TEST_F(MemoryMoves, WhoseMemoryCannotBeHadIsEnded) {
+  make_dc("lab");
+  const Process writer = start_writer(60'000);  // 700 MiB
+  how_ = {{"algorithm", "pre-copy"}};
+  bool killed = false;
+  const Json record = move(writer, "n2", [&](const std::string& phase) {
+    if (phase == "fill") killed = kill_pager_workers() > 0;
+  });
+  ASSERT_TRUE(killed);
+  EXPECT_EQ(record["state"], "committed");
+  EXPECT_TRUE(eventually([&] { return copies(writer) == 0; }));
+  EXPECT_EQ(log(writer).find("BAD"), std::string::npos) << log(writer);
+}
+
+}  // namespace
+}  // namespace dvs::integration
