@@ -1,12 +1,33 @@
 // Dumps that leave memory alone, and their restores. Needs root, namespaces, a freezer cgroup,
 // criu.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/socket.h>
 
+#include "base/child.h"
+#include "base/file.h"
+#include "base/json.h"
 #include "container/process_ids.h"
 #include "migrate/engine/testing/engine_fixture.h"
+#include "mover/copier.h"
+#include "mover/store.h"
 
 namespace dvs::testing {
 namespace {
+
+// Of copied memory into a store.
+class IntoStore final : public mover::PageSink {
+ public:
+  explicit IntoStore(mover::Store& store) : store_(store) {}
+  Status pages(pid_t dc_pid, uint64_t address, std::string_view bytes) override {
+    return store_.write(dc_pid, address, bytes);
+  }
+  Status drop(pid_t dc_pid, mover::PageRange range) override { return store_.drop(dc_pid, range); }
+
+ private:
+  mover::Store& store_;
+};
 
 class MemoryApartTest : public EngineTest {
  protected:
@@ -25,6 +46,65 @@ class MemoryApartTest : public EngineTest {
                     std::move(done));
     });
   }
+
+  // As dvsd on the target: before the restore. Its end is in pager_.
+  void start_pager(const TestNode& target) {
+    int ends[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+    words_.reset(ends[0]);
+    const UniqueFd theirs(ends[1]);
+    const UniqueFd images(
+        ::open(target.site(kImages).dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    ChildOptions options;
+    options.argv = {PAGER_PROGRAM, target.procs_file()};
+    options.stdin_fd = theirs.get();
+    options.pass_fds = {{images.get(), 3}};
+    auto started = run_child(executor_, std::move(options),
+                             [this](ChildResult result) { pager_ = std::move(result); });
+    ASSERT_TRUE(started.ok()) << started.error().message();
+    pager_pid_ = *started;
+    char word[16] = {};
+    ASSERT_GT(::recv(words_.get(), word, sizeof word, 0), 0);
+    EXPECT_STREQ(word, "ready");
+  }
+
+  bool await_pager() {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!pager_ && std::chrono::steady_clock::now() < deadline) {
+      executor_.restart();
+      executor_.run_one_for(std::chrono::milliseconds(50));
+    }
+    return pager_.has_value();
+  }
+
+  void copy_memory(const TestNode& source, const TestNode& target) {
+    auto store = mover::Store::open(target.site(kImages).dir + "/" + mover::kStoreName);
+    ASSERT_TRUE(store.ok()) << store.error().message();
+    IntoStore sink(*store);
+    mover::Copier copier(sink);
+    auto copied = copier.last(processes(source));
+    ASSERT_TRUE(copied.ok()) << copied.error().message();
+    ASSERT_TRUE(store->seal().ok());
+  }
+
+  // Frozen and dumped at the source, restored and held at the target.
+  std::unique_ptr<HeldTree> move(const TestNode& source, pid_t pid, const TestNode& target) {
+    source.freeze();
+    auto dumped = dump_apart(source, pid);
+    EXPECT_TRUE(dumped.ok()) << dumped.error().message();
+    copy_images(source, target);
+    copy_memory(source, target);
+    start_pager(target);
+    auto held = await<std::unique_ptr<HeldTree>>([&](auto done) {
+      engine_->restore({target.site(kImages), {target.procs_file()}, true}, std::move(done));
+    });
+    EXPECT_TRUE(held.ok()) << held.error().message();
+    return held.ok() ? std::move(*held) : nullptr;
+  }
+
+  UniqueFd words_;
+  pid_t pager_pid_ = -1;
+  std::optional<ChildResult> pager_;
 };
 
 TEST_F(MemoryApartTest, ImagesAreSmallAndTheProcessGoesOn) {
@@ -35,9 +115,66 @@ TEST_F(MemoryApartTest, ImagesAreSmallAndTheProcessGoesOn) {
   ASSERT_TRUE(dumped.ok()) << dumped.error().message();
   EXPECT_LT(dumped->image_bytes, 4u << 20);
   EXPECT_TRUE(source.frozen());
-  std::printf("%f ms, %lu\n", dumped->duration_ns / 1e6, dumped->image_bytes);
   source.thaw();
   EXPECT_TRUE(counts(source, 0));
+}
+
+// Private, locked, protected, of a file; of a parent and its child.
+TEST_F(MemoryApartTest, EveryKindOfMemoryArrives) {
+  TestNode source("source");
+  TestNode target("target");
+  const pid_t pid = start(source, "memory");
+  ASSERT_TRUE(eventually([&] { return source.state().ready == 2; }));
+  const auto held = move(source, pid, target);
+  ASSERT_NE(held, nullptr);
+  ASSERT_TRUE(resume(*held).ok());
+  target.state().order = 1;
+  EXPECT_TRUE(eventually([&] { return target.state().answer == 2; }));
+  EXPECT_EQ(target.state().result, 0) << "wrong words of the parent";
+  EXPECT_EQ(target.state().clock_ns, 0) << "wrong words of the child";
+  ASSERT_TRUE(await_pager());
+  EXPECT_TRUE(pager_->ok()) << pager_->describe();
+}
+
+// Nobody asks for it, and it comes nevertheless.
+TEST_F(MemoryApartTest, WhatIsNotTouchedIsFilledInAndTheStoreEmptied) {
+  TestNode source("source");
+  TestNode target("target");
+  const auto held = move(source, start(source, "big"), target);
+  ASSERT_NE(held, nullptr);
+  ASSERT_TRUE(resume(*held).ok());
+  ASSERT_TRUE(await_pager());
+  EXPECT_TRUE(pager_->ok()) << pager_->describe();
+  char report[256] = {};
+  ASSERT_GT(::recv(words_.get(), report, sizeof report - 1, 0), 0);
+  auto done = parse_json(report);
+  ASSERT_TRUE(done.ok());
+  EXPECT_GT(done->at("installed_bytes"), 60 << 20);
+  EXPECT_TRUE(counts(target));
+  for (const pid_t member : target.members()) {
+    const auto smaps = read_file("/proc/" + std::to_string(member) + "/smaps");
+    EXPECT_EQ(smaps->find(" um "), std::string::npos) << "nobody watches its faults any more";
+  }
+}
+
+TEST_F(MemoryApartTest, AHeldTreeThatIsKilledEndsItsPager) {
+  TestNode source("source");
+  TestNode target("target");
+  const pid_t pid = start(source, "big");
+  const auto held = move(source, pid, target);
+  ASSERT_NE(held, nullptr);
+  ASSERT_TRUE(kill(*held).ok());
+  EXPECT_TRUE(await_pager());
+  source.thaw();
+  EXPECT_TRUE(counts(source)) << "the source goes on";
+}
+
+TEST_F(MemoryApartTest, APagerThatNobodyWantsEnds) {
+  TestNode target("target");
+  ASSERT_TRUE(make_dirs(target.site(kImages).dir).ok());
+  start_pager(target);
+  words_.reset();
+  EXPECT_TRUE(await_pager());
 }
 
 }  // namespace

@@ -160,6 +160,73 @@ void big() {
   ready_and_count();
 }
 
+constexpr size_t kPage = 4096;
+
+// Memory of each kind, filled with what its address says.
+struct Filled {
+  char* memory;
+  size_t size;
+  int protection;
+};
+
+uint64_t word_at(const char* address, uint64_t who) {
+  return reinterpret_cast<uint64_t>(address) * 0x9e3779b97f4a7c15u ^ who;
+}
+
+Filled fill(size_t size, int fd, int protection, uint64_t who) {
+  const int flags = MAP_PRIVATE | (fd < 0 ? MAP_ANONYMOUS : 0);
+  auto* memory = static_cast<char*>(mmap(nullptr, size, PROT_READ | PROT_WRITE, flags, fd, 0));
+  if (memory == MAP_FAILED) fail("mmap");
+  for (size_t i = 0; i < size; i += 64) {
+    const uint64_t word = word_at(memory + i, who);
+    memcpy(memory + i, &word, sizeof word);
+  }
+  mprotect(memory, size, protection);
+  return {memory, size, protection};
+}
+
+int64_t wrong_words(const Filled& filled, uint64_t who) {
+  int64_t wrong = 0;
+  mprotect(filled.memory, filled.size, PROT_READ | PROT_WRITE);
+  for (size_t i = 0; i < filled.size; i += 64) {
+    uint64_t word = 0;
+    memcpy(&word, filled.memory + i, sizeof word);
+    wrong += word == word_at(filled.memory + i, who) ? 0 : 1;
+  }
+  return wrong;
+}
+
+// A child shares what it has not written with its parent. Asked, both count what is wrong.
+void memory_kinds() {
+  constexpr int kReadWrite = PROT_READ | PROT_WRITE;
+  std::vector<Filled> all = {fill(4096 * kPage, -1, kReadWrite, 1),
+                             fill(16 * kPage, -1, PROT_NONE, 1),
+                             fill(16 * kPage, -1, PROT_READ, 1)};
+  const Filled locked = fill(16 * kPage, -1, kReadWrite, 1);
+  mlock(locked.memory, locked.size);
+  all.push_back(locked);
+  const int file = open("/proc/self/exe", O_RDONLY);
+  all.push_back(fill(4 * kPage, file, kReadWrite, 1));
+  close(file);
+  if (fork() == 0) {
+    const Filled own = fill(64 * kPage, -1, kReadWrite, 2);
+    ++state->ready;
+    while (state->order == 0) pause_briefly();
+    int64_t wrong = wrong_words(own, 2);
+    for (const Filled& each : all) wrong += wrong_words(each, 1);
+    state->clock_ns = wrong;
+    ++state->answer;
+    pause();
+  }
+  ++state->ready;
+  while (state->order == 0) pause_briefly();
+  int64_t wrong = 0;
+  for (const Filled& each : all) wrong += wrong_words(each, 1);
+  state->result = wrong;
+  ++state->answer;
+  pause();
+}
+
 void alg_socket() {
   const int fd = socket(AF_ALG, SOCK_SEQPACKET, 0);
   hold(fd, "alg");
@@ -191,6 +258,7 @@ const std::map<std::string, std::function<void()>> kModes = {
     {"renamed", renamed},
     {"map", map_file},
     {"big", big},
+    {"memory", memory_kinds},
     {"io_uring", io_uring},
     {"inotify", watch_inotify},
     {"fanotify",
