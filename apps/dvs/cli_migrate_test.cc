@@ -51,7 +51,71 @@ TEST_F(CliMigrateTest, TellsEachPhaseAndWhatItTook) {
             "  frozen          12.0 ms\n"
             "  image           2.5 MiB\n");
   EXPECT_EQ(request_.body, Json::parse(R"({"dc": "DC0", "endpoint": 11, "target": "n2",
-                                           "timeout_ms": 2500})"));
+                                           "algorithm": "auto", "max_downtime_ms": 10,
+                                           "timeout_ms": 2500, "on_timeout": "cancel"})"));
+}
+
+TEST_F(CliMigrateTest, TellsHowCopyingGoesAndWhyItEnded) {
+  Json record = Json::parse(kRecord);
+  record.update(Json::parse(R"({"algorithm": "pre-copy", "memory_bytes": 67108864,
+                                "why": "copied ahead; frozen after 2 rounds: it is idle"})"));
+  record["phases"]["copy"] = 61.9;
+  handle("POST", "/v1/migrations", [record](HttpRequest, Reply reply) {
+    reply->event(Json::parse(R"({"event": "round", "t_ms": 40.0, "round": 2,
+        "memory_bytes": 67108864, "changed_bytes": 1048576, "sent_bytes": 1048576,
+        "changed_bytes_per_second": 26214400, "bytes_per_second": 1073741824,
+        "expected_bytes": 524288, "expected_downtime_ms": 0.5})"));
+    reply->event({{"event", "end"}, {"migration", record}});
+    reply->end_events();
+  });
+  const auto run = dvs({"migrate", "DC0/11", "--to", "n2", "--algorithm", "pre-copy",
+                        "--max-downtime", "5", "--timeout", "9", "--on-timeout", "force"});
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_NE(run.out.find("     40.0 ms  round 2: 1.0 MiB of 64.0 MiB changed, 25.0 MiB/s; sends "
+                         "1.0 GiB/s; down for 0 ms if stopped now\n"),
+            std::string::npos)
+      << run.out;
+  EXPECT_NE(run.out.find("  copy            61.9 ms\n"), std::string::npos) << run.out;
+  EXPECT_NE(run.out.find("  pre-copy: copied ahead; frozen after 2 rounds: it is idle\n"),
+            std::string::npos)
+      << run.out;
+  EXPECT_EQ(request_.body.at("algorithm"), "pre-copy");
+  EXPECT_EQ(request_.body.at("max_downtime_ms"), 5);
+  EXPECT_EQ(request_.body.at("on_timeout"), "force");
+}
+
+TEST_F(CliMigrateTest, WatchFollowsUntilTheEnd) {
+  auto asked = std::make_shared<int>(0);
+  handle("GET", "/v1/migrations/{}", [asked](HttpRequest, Reply reply) {
+    Json record = Json::parse(kRecord);
+    if (++*asked < 3) {
+      record["state"] = "copying";
+      record["progress"] = {{"phase", "copy"}, {"sent", *asked * 1'048'576}, {"total", 4'194'304}};
+    }
+    reply->reply(record);
+  });
+  const auto run = dvs({"migration", "watch", "m-17"});
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_EQ(run.out.find("copy  25 % of 4.0 MiB\ncopy  50 % of 4.0 MiB\ncommitted\n"), 0u)
+      << run.out;
+  *asked = 0;
+  std::istringstream lines(dvs({"migration", "watch", "m-17", "--json"}).out);
+  std::vector<std::string> states;
+  for (std::string line; std::getline(lines, line);) {
+    states.push_back(Json::parse(line).at("state").get<std::string>());
+  }
+  EXPECT_EQ(states, (std::vector<std::string>{"copying", "copying", "committed"}));
+}
+
+TEST_F(CliMigrateTest, CancelSaysWhereItRuns) {
+  Json record = Json::parse(kRecord);
+  record["state"] = "rolledback";
+  answer("POST", "/v1/migrations/{}/cancel", record.dump());
+  const auto run = dvs({"migration", "cancel", "m-17"});
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_EQ(run.out, "Migration m-17 is canceled: 11 runs on n1 as before.\n");
+  refuse("POST", "/v1/migrations/{}/cancel", Error(Code::kConflict, "it has ended already"));
+  EXPECT_EQ(dvs({"migration", "cancel", "m-17"}).status, 3);
 }
 
 TEST_F(CliMigrateTest, JsonIsTheEvents) {

@@ -29,22 +29,21 @@ Error under_way() {
 struct Mappings {
   uint64_t resident_bytes = 0;
   std::set<std::string> files;
+  bool incomplete = false;  // somebody answers its page faults
 };
 
-// What a process has mapped, from /proc/PID/smaps_rollup and maps.
+// What a process has mapped, from /proc/PID/smaps.
 void add_mappings(pid_t pid, Mappings& mappings) {
-  const std::string proc = "/proc/" + std::to_string(pid);
-  std::ifstream rollup(proc + "/smaps_rollup");
-  for (std::string line; std::getline(rollup, line);) {
-    if (line.compare(0, 4, "Rss:") == 0) {
+  std::ifstream smaps("/proc/" + std::to_string(pid) + "/smaps");
+  for (std::string line; std::getline(smaps, line);) {
+    if (line.starts_with("Rss:")) {
       mappings.resident_bytes += std::strtoull(line.c_str() + 4, nullptr, 10) * 1024;
+    } else if (line.starts_with("VmFlags:")) {
+      mappings.incomplete |= line.find(" um ") != std::string::npos;
+    } else if (const size_t path = line.find('/'); path != std::string::npos) {
+      const bool deleted = line.find(" (deleted)") != std::string::npos;
+      if (!deleted) mappings.files.insert(line.substr(path));
     }
-  }
-  std::ifstream maps(proc + "/maps");
-  for (std::string line; std::getline(maps, line);) {
-    const size_t path = line.find('/');
-    const bool deleted = line.find(" (deleted)") != std::string::npos;
-    if (path != std::string::npos && !deleted) mappings.files.insert(line.substr(path));
   }
 }
 
@@ -78,6 +77,12 @@ Result<TaskDescription> DcPart::describe(uint32_t slot) {
     if (ids.host_tid != ids.host_pid) continue;
     description.pids.push_back(ids.dc_pid);
     add_mappings(ids.host_pid, mappings);
+  }
+  // What a dvs-pager is still filling would be copied as zeros.
+  if (mappings.incomplete) {
+    return Error(
+        Code::kConflict,
+        "the memory of that process is still arriving (or it uses userfaultfd); try again");
   }
   description.memory_bytes = mappings.resident_bytes;
   description.cpu = context_.cpu;

@@ -177,6 +177,28 @@ TEST_F(MemoryMoves, ADvsdThatDiesWhileCopyingChangesNothing) {
   expect_writes(writer);
 }
 
+// Its memory goes on arriving while the dvsd that took it in is dead. Moved on before that is over
+// it would lose what has not come.
+TEST_F(MemoryMoves, MemoryThatIsArrivingIsNotMovedOn) {
+  make_dc("lab");
+  const Process writer = start_writer(40'000);  // 470 MiB
+  via_ = "n3";
+  how_ = {{"algorithm", "pre-copy"}};
+  const pid_t dvsd = node("n2").dvsd_pid;
+  move(writer, "n2", [&](const std::string& phase) {
+    if (phase == "fill") kill_dvsd("n2");
+  });
+  await_dvsd("n2", dvsd);
+  how_ = {{"algorithm", "total-copy"}};
+  EXPECT_TRUE(eventually([&] {
+    const auto record = migrate(writer, "n3");
+    if (record.ok()) return record->at("state") == "committed";
+    EXPECT_EQ(record.error().code(), Code::kConflict) << why(record);
+    return false;
+  }));
+  expect_writes(writer);
+}
+
 // What it has not got would be zeros to it.
 TEST_F(MemoryMoves, WhoseMemoryCannotBeHadIsEnded) {
   make_dc("lab");
