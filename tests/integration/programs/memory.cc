@@ -18,6 +18,7 @@ constexpr size_t kPage = 4096;
 constexpr size_t kWords = kPage / sizeof(uint64_t);
 
 std::atomic<uint64_t> writes;
+std::atomic<int> filled;  // threads that have written all of their pages
 
 uint64_t word_of(const uint64_t* address, uint64_t version) {
   return reinterpret_cast<uint64_t>(address) * 0x9e3779b97f4a7c15u ^ version;
@@ -79,6 +80,7 @@ void work(unsigned seed, size_t pages) {
   };
   Region cold(pages);
   for (size_t page = 0; page < pages; ++page) cold.write(page, 1);
+  filled.fetch_add(1);
   auto region = std::make_unique<Region>(64);
   for (uint64_t version = 2;; ++version) {
     const size_t what = below(1000);
@@ -109,6 +111,7 @@ int main(int argc, char** argv) {
   for (int i = 0; i < atoi(argv[1]); ++i) {
     threads.emplace_back(work, i + 1, static_cast<size_t>(atoi(argv[2])));
   }
+  while (filled.load() < atoi(argv[1])) usleep(1000);
   printf("going\n");
   for (;;) {
     message m;
