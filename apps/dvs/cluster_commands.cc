@@ -77,6 +77,12 @@ void add_cluster_commands(CLI::App& app, CLI::App& node, Cli& cli) {
                    "Directory of this machine that programs of DCs may write; the rest is "
                    "read-only to them")
       ->check(CLI::ExistingDirectory);
+  starting
+      ->add_option("--run-size", options->run_bytes,
+                   "Limit of each node's /run, where memory of moving processes waits, e.g. 4GiB")
+      ->transform(CLI::AsSizeValue(false))
+      ->type_name("SIZE")
+      ->default_str("512MiB");
   starting->add_flag("--tls", options->tls,
                      "Links between nodes inside TLS, with certificates made for this cluster");
   starting->add_flag("--faults", options->faults, "Let tests break it on purpose (dvsd --faults)");
