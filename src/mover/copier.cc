@@ -41,7 +41,7 @@ Result<Round> Copier::copy(const std::vector<ProcessId>& processes, bool frozen)
       copies_.erase(process.host_pid);
       continue;
     }
-    DVS_TRY(copied);
+    if (!copied.ok()) return copied.error();
   }
   round.duration_ns = monotonic_ns() - begin;
   return round;
