@@ -287,6 +287,8 @@ Result<CriuEngine::Command> CriuEngine::launch_dump(const DumpRequest& request) 
   DVS_TRY(make_dirs(dir));
   DVS_ASSIGN(const auto names, list_dir(dir));
   if (!names.empty()) return Error(Code::kInvalid, dir + " is not empty");
+  // criu looks whether it is there before it is told to go.
+  if (request.apart) DVS_TRY(make_dirs(dir + "/" + kEarlierDump));
   DVS_ASSIGN(const UniqueFd freezer, open_directory(request.freezer_dir));
   return launch(request.site, dump_job(request), freezer.get(), {});
 }

@@ -119,6 +119,25 @@ TEST_F(MemoryApartTest, ImagesAreSmallAndTheProcessGoesOn) {
   EXPECT_TRUE(counts(source, 0));
 }
 
+TEST_F(MemoryApartTest, APreparedDumpWaitsForTheWord) {
+  TestNode source("source");
+  const pid_t pid = start(source, "threads");
+  bool prepared = false;
+  engine_->prepare_dump({source.site(kImages), pid, source.cgroup(), true, {}},
+                        [&] { prepared = true; });
+  ASSERT_TRUE(eventually([&] {
+    executor_.restart();
+    executor_.run_one_for(std::chrono::milliseconds(10));
+    return prepared;
+  }));
+  EXPECT_TRUE(source.run({"pgrep", "-f", "dump --rpc"}).ok()) << "criu has given up";
+  source.freeze();
+  auto dumped = dump_apart(source, pid);
+  EXPECT_TRUE(dumped.ok()) << dumped.error().message();
+  source.thaw();
+  EXPECT_TRUE(counts(source));
+}
+
 // Private, locked, protected, of a file; of a parent and its child.
 TEST_F(MemoryApartTest, EveryKindOfMemoryArrives) {
   TestNode source("source");
