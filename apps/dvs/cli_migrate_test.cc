@@ -68,8 +68,9 @@ TEST_F(CliMigrateTest, TellsHowCopyingGoesAndWhyItEnded) {
     reply->event({{"event", "end"}, {"migration", record}});
     reply->end_events();
   });
-  const auto run = dvs({"migrate", "DC0/11", "--to", "n2", "--algorithm", "pre-copy",
-                        "--max-downtime", "5", "--timeout", "9", "--on-timeout", "force"});
+  const auto run =
+      dvs({"migrate", "DC0/11", "--to", "n2", "--algorithm", "pre-copy", "--max-downtime", "5",
+           "--bandwidth", "100MiB", "--timeout", "9", "--on-timeout", "force"});
   EXPECT_EQ(run.status, 0) << run.err;
   EXPECT_NE(run.out.find("     40.0 ms  round 2: 1.0 MiB of 64.0 MiB changed, 25.0 MiB/s; sends "
                          "1.0 GiB/s; down for 0 ms if stopped now\n"),
@@ -81,6 +82,7 @@ TEST_F(CliMigrateTest, TellsHowCopyingGoesAndWhyItEnded) {
       << run.out;
   EXPECT_EQ(request_.body.at("algorithm"), "pre-copy");
   EXPECT_EQ(request_.body.at("max_downtime_ms"), 5);
+  EXPECT_EQ(request_.body.at("bandwidth"), 100 << 20);
   EXPECT_EQ(request_.body.at("on_timeout"), "force");
 }
 

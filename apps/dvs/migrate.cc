@@ -95,6 +95,7 @@ HttpCall request_of(const MigrateOptions& options) {
                {"max_downtime_ms", options.max_downtime_ms},
                {"on_timeout", options.on_timeout}};
   call.silence = kSilence;
+  if (options.bandwidth) call.body["bandwidth"] = *options.bandwidth;
   if (options.timeout_s) {
     const auto timeout = std::chrono::milliseconds(std::llround(*options.timeout_s * 1000));
     call.body["timeout_ms"] = timeout.count();

@@ -13,6 +13,7 @@ struct MigrateOptions {
   std::string target;
   std::string algorithm = "auto";
   int max_downtime_ms = 10;
+  std::optional<uint64_t> bandwidth;  // bytes per second
   std::optional<double> timeout_s;
   std::string on_timeout = "cancel";
 };

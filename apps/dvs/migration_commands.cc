@@ -85,6 +85,11 @@ void add_migrate(CLI::App& app, Cli& cli) {
       ->check(range_check(1, 60'000))
       ->capture_default_str()
       ->type_name("MS");
+  command
+      ->add_option("--bandwidth", options->bandwidth,
+                   "Copy at most so much per second while the process runs, e.g. 100MiB")
+      ->transform(CLI::AsSizeValue(false))
+      ->type_name("RATE");
   command->add_option("--timeout", options->timeout_s, "Roll back after so many seconds")
       ->check(range_check(0.001, 86400))
       ->type_name("S");

@@ -147,6 +147,7 @@ Json to_json(const MigrationRecord& r) {
           {"algorithm", r.algorithm},
           {"why", r.why},
           {"max_downtime_ms", r.max_downtime_ms},
+          {"bandwidth", r.bandwidth},
           {"memory_bytes", r.memory_bytes},
           {"rounds", r.rounds},
           {"pid", r.pid},
@@ -172,7 +173,7 @@ Result<MigrationRecord> migration_record(const std::string& text) {
   fields.get("migration_ms", r.migration_ms).get("transfer_ms", r.transfer_ms);
   fields.get("frozen_ms", r.frozen_ms).get("algorithm", r.algorithm).get("why", r.why);
   fields.get("memory_bytes", r.memory_bytes).get("rounds", r.rounds);
-  fields.get("max_downtime_ms", r.max_downtime_ms);
+  fields.get("max_downtime_ms", r.max_downtime_ms).get("bandwidth", r.bandwidth);
   const auto* found = std::find(std::begin(kStateNames), std::end(kStateNames), state);
   fields.require(found != std::end(kStateNames), "unknown state");
   fields.require(is_name(r.dc) && is_name(r.source) && is_name(r.target), "a name out of range");

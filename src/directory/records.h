@@ -81,6 +81,7 @@ struct MigrationRecord {
   std::string reason;        // of a rollback
   std::string algorithm;     // see migrate/schedule.h; empty: the engine carries the memory
   int max_downtime_ms = 10;  // that copying aims at
+  uint64_t bandwidth = 0;    // of copying, bytes per second; 0: not limited
   std::string why;           // of the algorithm, and when copying was ended
   int pid = 0;               // of the process the endpoint asked for belongs to
   int64_t started_ns = 0;    // CLOCK_REALTIME

@@ -92,6 +92,7 @@ Status Coordinator::choose(Running& running, const Json& description) const {
   if (reason->empty()) {
     record.algorithm = algorithm_name(choice.algorithm);
     record.max_downtime_ms = static_cast<int>(asked.max_downtime.count());
+    record.bandwidth = asked.bandwidth;
     if (choice.algorithm != Algorithm::kTotalCopy) record.state = MigrationState::kCopying;
     return {};
   }

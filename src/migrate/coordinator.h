@@ -32,6 +32,7 @@ struct MigrationRequest {
   std::string target;
   std::string algorithm = "auto";
   std::chrono::milliseconds max_downtime{10};
+  uint64_t bandwidth = 0;  // of copying while it runs, bytes per second; 0: not limited
   // Of all of it; without: copying may last as long as it does, the rest kFrozenLimit.
   std::optional<std::chrono::milliseconds> timeout;
   bool force = false;  // when copying is not over by then, freeze instead of giving up

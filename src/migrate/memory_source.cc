@@ -1,22 +1,33 @@
 #include "migrate/memory_source.h"
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
+#include <chrono>
 
 #include "migrate/transfer.h"
 
 namespace dvs {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 constexpr size_t kMostQueued = 4 << 20;  // bytes
 constexpr size_t kBytesPerFrame = 64 << 10;
+constexpr auto kBurst = std::chrono::milliseconds(5);  // what was not used may be made up for
 
 }  // namespace
 
 // Between the worker, which waits when it is full, and the executor, which empties it.
 class MemorySource::Queue final : public mover::PageSink {
  public:
-  Queue(std::string migration, std::function<void()> filled)
-      : migration_(std::move(migration)), filled_(std::move(filled)) {}
+  Queue(std::string migration, uint64_t bandwidth, std::function<void()> filled)
+      : migration_(std::move(migration)), bandwidth_(bandwidth), filled_(std::move(filled)) {}
+
+  // Before a round.
+  void set_limited(bool limited) {
+    limited_ = limited && bandwidth_ > 0;
+    free_at_ = Clock::now();
+  }
 
   Status pages(pid_t dc_pid, uint64_t address, std::string_view bytes) override {
     while (!bytes.empty()) {
@@ -55,6 +66,7 @@ class MemorySource::Queue final : public mover::PageSink {
   Status push(std::string body) {
     std::unique_lock lock(mutex_);
     room_.wait(lock, [&] { return closed_ || bytes_ < kMostQueued; });
+    if (limited_) pace(lock, body.size());
     if (closed_) return Error(Code::kUnavailable, "the copying was given up");
     bytes_ += body.size();
     const bool first = bodies_.empty();
@@ -64,8 +76,21 @@ class MemorySource::Queue final : public mover::PageSink {
     return {};
   }
 
+  void pace(std::unique_lock<std::mutex>& lock, size_t size) {
+    room_.wait_until(lock, free_at_, [&] { return closed_; });
+    const std::chrono::duration<double> time(static_cast<double>(size) /
+                                             static_cast<double>(bandwidth_));
+    free_at_ = std::max(free_at_, Clock::now() - kBurst) +
+               std::chrono::duration_cast<Clock::duration>(time);
+  }
+
   const std::string migration_;
+  const uint64_t bandwidth_;
   const std::function<void()> filled_;
+  // The worker's.
+  bool limited_ = false;
+  Clock::time_point free_at_;  // when the next body may go
+  // Everybody's.
   std::mutex mutex_;
   std::condition_variable room_;
   std::deque<std::string> bodies_;
@@ -85,11 +110,11 @@ std::function<void()> unless_gone(const std::weak_ptr<T>& alive, std::function<v
 
 }  // namespace
 
-MemorySource::MemorySource(Executor& executor, std::string migration, Link link)
+MemorySource::MemorySource(Executor& executor, std::string migration, uint64_t bandwidth, Link link)
     : executor_(executor),
       link_(std::move(link)),
       queue_(std::make_shared<Queue>(
-          std::move(migration),
+          std::move(migration), bandwidth,
           [this] {
             boost::asio::post(executor_, unless_gone(std::weak_ptr(queue_), [this] { pump(); }));
           })),
@@ -106,6 +131,7 @@ void MemorySource::round(std::vector<mover::ProcessId> processes, bool frozen,
   sent_ = 0;
   ended_.reset();
   if (worker_.joinable()) worker_.join();
+  queue_->set_limited(!frozen);
   worker_ = std::thread([this, processes = std::move(processes), frozen] {
     auto round = frozen ? copier_.last(processes) : copier_.round(processes);
     boost::asio::post(

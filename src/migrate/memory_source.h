@@ -24,14 +24,15 @@ class MemorySource {
     std::function<bool()> congested;
   };
 
-  MemorySource(Executor& executor, std::string migration, Link link);
+  // Bandwidth in bytes per second; 0: whatever the link takes.
+  MemorySource(Executor& executor, std::string migration, uint64_t bandwidth, Link link);
   // Ends a round under way: waits until the thread has noticed, milliseconds.
   ~MemorySource();
   MemorySource(const MemorySource&) = delete;
   MemorySource& operator=(const MemorySource&) = delete;
 
   // One round; `done` when the link has taken all of it. REQUIRES: none is under way. `frozen`: the
-  // processes are, and this is the last round (mover::Copier).
+  // processes are, and this is the last round (mover::Copier), to which no bandwidth applies.
   void round(std::vector<mover::ProcessId> processes, bool frozen, Done<mover::Round> done);
   // The link has room again.
   void on_writable() { pump(); }

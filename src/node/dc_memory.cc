@@ -41,9 +41,14 @@ void DcPart::copy_memory(const MigrationRecord& record, bool frozen, Done<mover:
       return send(static_cast<const MigrationRecord&>(record), body);
     };
     link.congested = [this, record] { return congested(record); };
-    memory = std::make_unique<MemorySource>(context_.executor, record.id, std::move(link));
+    memory = std::make_unique<MemorySource>(context_.executor, record.id, record.bandwidth,
+                                            std::move(link));
   }
-  memory->round(processes_of(record.task), frozen, std::move(done));
+  auto processes = processes_of(record.task);
+  if (processes.empty()) {
+    return context_.later([done] { done(Error(Code::kNotFound, "the process has ended")); });
+  }
+  memory->round(std::move(processes), frozen, std::move(done));
 }
 
 // The endpoints are those that the task has now: it may have bound and unbound some meanwhile.

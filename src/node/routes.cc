@@ -369,6 +369,13 @@ Status read_schedule(const Json& body, MigrationRequest& asked) {
     return Error(Code::kInvalid, "on_timeout is cancel or force, not '" + on_timeout + "'");
   }
   asked.max_downtime = std::chrono::milliseconds(downtime_ms);
+  if (body.contains("bandwidth")) {
+    DVS_ASSIGN(asked.bandwidth, json_get<uint64_t>(body, "bandwidth"));
+    constexpr uint64_t kLeast = 64 << 10;
+    if (asked.bandwidth < kLeast) {
+      return Error(Code::kInvalid, "the bandwidth must be at least 64 KiB per second");
+    }
+  }
   asked.force = on_timeout == "force";
   if (!body.contains("timeout_ms")) return {};
   DVS_ASSIGN(const int timeout_ms, json_get<int>(body, "timeout_ms"));

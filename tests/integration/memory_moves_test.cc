@@ -140,6 +140,18 @@ TEST_F(MemoryMoves, TimeForCopyingIsOver) {
   expect_writes(writer);
 }
 
+TEST_F(MemoryMoves, CopyingTakesNoMoreThanTheBandwidthItHas) {
+  make_dc("lab");
+  const Process writer = start_writer(4000);  // 47 MiB
+  how_ = {{"algorithm", "pre-copy"}, {"bandwidth", 100 << 20}};
+  const Json record = move(writer, "n2");
+  EXPECT_EQ(record["state"], "committed") << record;
+  EXPECT_GT(record["phases"]["copy"], 430.0) << "47 MiB at 100 MiB/s";
+  how_["bandwidth"] = 1;
+  EXPECT_REFUSED(migrate(writer, "n1"), Code::kInvalid, "64 KiB");
+  expect_writes(writer);
+}
+
 TEST_F(MemoryMoves, RolledBackAfterCopyingItsMemoryIsWhatItWas) {
   make_dc("lab");
   const Process writer = start_writer(4000);
@@ -175,6 +187,19 @@ TEST_F(MemoryMoves, ADvsdThatDiesWhileCopyingChangesNothing) {
   }
   must_move(writer, "n2");
   expect_writes(writer);
+}
+
+TEST_F(MemoryMoves, WhoEndsWhileItIsCopiedIsNotMoved) {
+  make_dc("lab");
+  const Process writer = start_writer(20'000);
+  how_ = {{"algorithm", "pre-copy"}};
+  const Json record = move(writer, "n2", [&](const std::string& phase) {
+    if (phase == "copy") signal(writer, SIGKILL);
+  });
+  EXPECT_EQ(record["state"], "rolledback");
+  EXPECT_NE(record["reason"].get<std::string>().find("has ended"), std::string::npos) << record;
+  EXPECT_TRUE(eventually([&] { return copies(writer) == 0; }));
+  EXPECT_EQ(place(writer).first, "");
 }
 
 // Its memory goes on arriving while the dvsd that took it in is dead. Moved on before that is over
