@@ -102,6 +102,13 @@ Result<uint64_t> process_start_time(pid_t host_pid) {
   return *ticks;
 }
 
+pid_t parent_of(pid_t host_pid) {
+  const auto stat = read_file("/proc/" + std::to_string(host_pid) + "/stat");
+  const size_t name_end = stat.ok() ? stat->rfind(')') : std::string::npos;
+  if (name_end == std::string::npos || name_end + 4 > stat->size()) return 0;
+  return std::atoi(stat->c_str() + name_end + 4);  // ") S PPID"
+}
+
 std::optional<int> status_of_zombie(pid_t host_pid) {
   auto stat = read_file("/proc/" + std::to_string(host_pid) + "/stat");
   if (!stat || stat_field(*stat, 3) != "Z") return std::nullopt;

@@ -28,6 +28,9 @@ Result<std::vector<ThreadIds>> threads_of_cgroup(const std::string& cgroup_dir);
 // kNotFound when there is no such process.
 Result<uint64_t> process_start_time(pid_t host_pid);
 
+// Its parent as the host sees it; 0: none, or no such process.
+pid_t parent_of(pid_t host_pid);
+
 // The wait status of a process that has ended and is not reaped yet.
 std::optional<int> status_of_zombie(pid_t host_pid);
 

@@ -19,11 +19,19 @@ constexpr int kPagerDirectory = 3;  // its descriptor, see apps/dvs-pager
 
 // ---- source ----
 
+// In the cgroup there may also be an engine that was started ahead for a migration to this node
+// which never began. What runs in the DC has the DC's first process for an ancestor.
+bool DcPart::runs_in_dc(pid_t host_pid) const {
+  while (host_pid > 1 && host_pid != container_->init_pid()) host_pid = parent_of(host_pid);
+  return host_pid > 1;
+}
+
 std::vector<mover::ProcessId> DcPart::processes_of(const std::string& task) const {
   std::vector<mover::ProcessId> processes;
   const auto threads = threads_of_cgroup(context_.cgroups.dir(cgroup_of(task)));
   for (const ThreadIds& ids : threads.ok() ? *threads : std::vector<ThreadIds>{}) {
-    if (ids.host_pid == ids.host_tid) processes.push_back({ids.host_pid, ids.dc_pid});
+    if (ids.host_pid == ids.host_tid && runs_in_dc(ids.host_pid))
+      processes.push_back({ids.host_pid, ids.dc_pid});
   }
   return processes;
 }

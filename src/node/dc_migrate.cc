@@ -292,7 +292,13 @@ Result<bool> DcPart::settle(const MigrationRecord& record) {
 }
 
 void DcPart::freeze(const MigrationRecord& record, Done<bool> done) {
-  context_.cgroups.freeze(context_.executor, cgroup_of(record.task), kFreezeLimit, std::move(done));
+  context_.cgroups.freeze(context_.executor, cgroup_of(record.task), kFreezeLimit,
+                          [self = shared_from_this(), record, done](Result<bool> frozen) {
+                            if (!frozen.ok() && self->processes_of(record.task).empty()) {
+                              return done(Error(Code::kNotFound, "the process has ended"));
+                            }
+                            done(std::move(frozen));
+                          });
 }
 
 Status DcPart::check_frozen(const MigrationRecord& record) { return refuse_requests_of(record); }

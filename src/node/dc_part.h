@@ -254,6 +254,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void propose_freeze(const MigrationRecord& record) override;
   void on_round(const MigrationRecord& record, const CopyingSchedule& schedule) override;
   void await_memory(const MigrationRecord& record, Done<bool> done) override;
+  bool runs_in_dc(pid_t host_pid) const;
   std::vector<mover::ProcessId> processes_of(const std::string& task) const;
   void start_pager(const MigrationRecord& record);
   void end_pager(const std::string& migration);
