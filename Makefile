@@ -2,7 +2,7 @@
 BUILD := build/release
 JOBS := $(shell nproc)
 
-.PHONY: build setup test demo bench-migrate bench-ipc torture fuzz lint format clean help
+.PHONY: build setup test demo bench-migrate bench-tracking bench-ipc torture oracle fuzz lint format clean help
 .DEFAULT_GOAL := build
 
 build: setup  ## install what is missing, then build into build/release (the default)
@@ -18,8 +18,13 @@ test: setup  ## lint, and all tests: optimised, with ASan+UBSan and with TSan (a
 demo: build  ## a cluster of three nodes on this machine, with live migrations: make demo ARGS=...
 	$(BUILD)/bin/dvs-demo $(ARGS)
 
-bench-migrate: build  ## measure migrations: make bench-migrate ARGS=...
+bench-migrate: build  ## measure migrations against its peers, installed first (as root): make bench-migrate ARGS=...
+	scripts/setup --bench
 	$(BUILD)/bin/bench-migrate $(ARGS)
+
+bench-tracking: build  ## measure what tracking its memory costs a process
+	mkdir -p build/bench
+	$(BUILD)/bin/bench-tracking 5 build/bench/tracking.json
 
 bench-ipc:  ## measure M3-IPC against its peers, installed first (as root): make bench-ipc ARGS=...
 	scripts/setup --bench
@@ -29,6 +34,9 @@ bench-ipc:  ## measure M3-IPC against its peers, installed first (as root): make
 
 torture: build  ## kill processes while they talk: make torture KILLS=100000
 	$(BUILD)/bin/dvs-torture --progress --kills $(or $(KILLS),100000) $(ARGS)
+
+oracle: build  ## move a process that checks its memory, by each algorithm: make oracle MOVES=1000
+	cd $(BUILD) && DVS_MOVES=$(or $(MOVES),1000) DVS_BUILD_DIR=$$PWD bin/oracle_test
 
 fuzz: setup  ## look for input that breaks a parser, with clang: make fuzz SECONDS=60 (for each)
 	scripts/fuzz $(or $(SECONDS),60)

@@ -6,9 +6,8 @@
 //
 //   {"do": "dump", "pid": ROOT, "apart": BOOL} | {"do": "restore", "apart": BOOL}
 //
-// apart: private memory is not in the images. A dump passes over it
-// (migrate/engine/memory_apart.h); a restored process's page faults are answered by whoever listens
-// on lazy-pages.socket.
+// apart: private memory is not in the images. A dump passes over it (memory_filter.cc); a restored
+// process's page faults are answered by whoever listens on lazy-pages.socket.
 //
 // Descriptor 3 is the directory of the images, 4 (for a dump) the tree's frozen cgroup. Both are
 // out of sight in the DC: whoever could write them, could make criu do what only criu may.
@@ -23,6 +22,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -30,9 +30,8 @@
 
 #include "base/json.h"
 #include "gate.h"
-#include "kernel_cache.h"
 #include "migrate/engine/criu_log.h"
-#include "migrate/engine/memory_apart.h"
+#include "migrate/engine/filter_files.h"
 #include "service.h"
 
 namespace dvs::helper {
@@ -105,12 +104,7 @@ criu_rpc::Request request_of(const Job& job) {
     options.set_ghost_limit(kGhostBytes);
     options.set_timeout(kCollectSeconds);
   }
-  if (job.apart && job.dump) {
-    options.set_track_mem(true);
-    options.set_parent_img(kEarlierDump);
-  } else if (job.apart) {
-    options.set_lazy_pages(true);
-  }
+  if (job.apart && !job.dump) options.set_lazy_pages(true);
   return request;
 }
 
@@ -133,25 +127,26 @@ bool await_criu(CriuService& criu) {
   return criu.send(version) && criu.receive().has_value();
 }
 
-std::optional<criu_rpc::Features> ask_features(CriuService& criu) {
+bool has_lazy_pages(CriuService& criu) {
   criu_rpc::Request request;
   request.set_type(criu_rpc::FEATURE_CHECK);
   request.set_keep_open(true);
-  request.mutable_features()->set_mem_track(true);
   request.mutable_features()->set_lazy_pages(true);
-  if (!criu.send(request)) return std::nullopt;
+  if (!criu.send(request)) return false;
   const auto response = criu.receive();
-  if (!response || !response->success()) return std::nullopt;
-  return response->features();
+  return response && response->success() && response->features().lazy_pages();
 }
 
-// A dump apart needs criu to believe that the kernel tracks writes.
-bool can_work_apart(CriuService& criu, bool dump) {
-  auto features = ask_features(criu);
-  if (features && dump && !features->mem_track() && claim_write_tracking()) {
-    features = ask_features(criu);
-  }
-  return features && (dump ? features->mem_track() : features->lazy_pages());
+// criu hides what it shall pass over from itself, see memory_filter.cc.
+bool load_filter() {
+  char self[512];
+  const ssize_t size = ::readlink("/proc/self/exe", self, sizeof self - 1);
+  if (size <= 0) return false;
+  std::string library(self, static_cast<size_t>(size));
+  library.resize(library.rfind('/') + 1);
+  library += kFilterLibrary;
+  return ::access(library.c_str(), R_OK) == 0 && ::setenv("LD_PRELOAD", library.c_str(), 1) == 0 &&
+         ::setenv("DVS_IMAGES", path_of(kImagesFd).c_str(), 1) == 0;
 }
 
 bool await_go() {
@@ -173,7 +168,7 @@ bool on_notification(const criu_rpc::Notification& notification) {
 
 bool carry_out(CriuService& criu, const Job& job) {
   if (!await_criu(criu)) return false;
-  if (job.apart && !can_work_apart(criu, job.dump)) return false;
+  if (job.apart && !job.dump && !has_lazy_pages(criu)) return false;
   if (!job.dump && !await_go()) return false;
   if (!criu.send(request_of(job))) return false;
   while (auto response = criu.receive()) {
@@ -189,6 +184,7 @@ int run(const char* program) {
   if (!job.ok()) return kBadRequest;
   // So that a dump can be made to give up in good order (CriuCommand::fail_writes()).
   ::signal(SIGXFSZ, job->dump ? SIG_IGN : SIG_DFL);
+  if (job->dump && job->apart && !load_filter()) return kNoCriu;
   CriuService criu;
   if (!criu.start(program)) return kNoCriu;
   const bool done = carry_out(criu, *job);

@@ -20,6 +20,7 @@ enum ExitStatus : int {
   kRolledBack = 4,      // a migration was rolled back: everything is as before
   kUnknownOutcome = 5,  // the answer was cut off or came too late
   kUnreachable = 6,     // no dvsd to ask
+  kMemoryLost = 7,      // a migration: committed, and ended since its memory could not be had
 };
 
 // Of an error that dvsd, or a library, gave as its answer.

@@ -52,7 +52,37 @@ TEST_F(CliMigrateTest, TellsEachPhaseAndWhatItTook) {
             "  image           2.5 MiB\n");
   EXPECT_EQ(request_.body, Json::parse(R"({"dc": "DC0", "endpoint": 11, "target": "n2",
                                            "algorithm": "auto", "max_downtime_ms": 10,
+                                           "patience_ms": 30000, "compress": "auto",
                                            "timeout_ms": 2500, "on_timeout": "cancel"})"));
+}
+
+TEST_F(CliMigrateTest, TellsWhatFollowedAndWhoKeptIt) {
+  Json record = Json::parse(kRecord);
+  record.update(Json::parse(R"({"algorithm": "file-server", "why": "as asked for",
+                                "memory": "here", "memory_bytes": 1048576, "owed_bytes": 8388608,
+                                "faults": 120, "fault_p99_ms": 0.75})"));
+  migration(to_text(record));
+  const auto run = dvs({"migrate", "DC0/11", "--to", "n2", "--algorithm", "file-server",
+                        "--file-server", "n3", "--patience", "2", "--compress", "zstd"});
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_NE(run.out.find("  on demand       8.0 MiB\n"), std::string::npos) << run.out;
+  EXPECT_NE(run.out.find("  faults              120  (99 % within 0.8 ms)\n"), std::string::npos)
+      << run.out;
+  EXPECT_EQ(request_.body.at("algorithm"), "file-server");
+  EXPECT_EQ(request_.body.at("file_server"), "n3");
+  EXPECT_EQ(request_.body.at("patience_ms"), 2000);
+  EXPECT_EQ(request_.body.at("compress"), "zstd");
+  EXPECT_EQ(dvs({"migrate", "DC0/11", "--to", "n2", "--compress", "gzip"}).status, 2);
+}
+
+TEST_F(CliMigrateTest, MemoryThatWasLostIsAFailureOfItsOwn) {
+  Json record = Json::parse(kRecord);
+  record.update({{"memory", "lost"}, {"reason", "it was ended: no page came for 1500 ms"}});
+  migration(to_text(record));
+  const auto run = dvs({"migrate", "DC0/11", "--to", "n2"});
+  EXPECT_EQ(run.status, 7);
+  EXPECT_NE(run.err.find("no page came for 1500 ms"), std::string::npos) << run.err;
+  EXPECT_EQ(run.out.find("runs on n2 now"), std::string::npos) << run.out;
 }
 
 TEST_F(CliMigrateTest, TellsHowCopyingGoesAndWhyItEnded) {
@@ -96,17 +126,28 @@ TEST_F(CliMigrateTest, WatchFollowsUntilTheEnd) {
     }
     reply->reply(record);
   });
-  const auto run = dvs({"migration", "watch", "m-17"});
-  EXPECT_EQ(run.status, 0) << run.err;
-  EXPECT_EQ(run.out.find("copy  25 % of 4.0 MiB\ncopy  50 % of 4.0 MiB\ncommitted\n"), 0u)
-      << run.out;
-  *asked = 0;
-  std::istringstream lines(dvs({"migration", "watch", "m-17", "--json"}).out);
-  std::vector<std::string> states;
-  for (std::string line; std::getline(lines, line);) {
-    states.push_back(Json::parse(line).at("state").get<std::string>());
+  // Not on a terminal: a line of JSON per change, asked for or not.
+  for (const bool json : {false, true}) {
+    *asked = 0;
+    const auto run =
+        json ? dvs({"migration", "watch", "m-17", "--json"}) : dvs({"migration", "watch", "m-17"});
+    EXPECT_EQ(run.status, 0) << run.err;
+    std::istringstream lines(run.out);
+    std::vector<std::string> states;
+    for (std::string line; std::getline(lines, line);) {
+      states.push_back(Json::parse(line).at("state").get<std::string>());
+    }
+    EXPECT_EQ(states, (std::vector<std::string>{"copying", "copying", "committed"}));
   }
-  EXPECT_EQ(states, (std::vector<std::string>{"copying", "copying", "committed"}));
+}
+
+TEST_F(CliMigrateTest, WatchingMemoryThatIsLostFails) {
+  Json record = Json::parse(kRecord);
+  record.update({{"memory", "lost"}, {"reason", "no page came"}});
+  answer("GET", "/v1/migrations/{}", record.dump());
+  const auto run = dvs({"migration", "watch", "m-17"});
+  EXPECT_EQ(run.status, 7);
+  EXPECT_NE(run.err.find("no page came"), std::string::npos) << run.err;
 }
 
 TEST_F(CliMigrateTest, CancelSaysWhereItRuns) {

@@ -83,6 +83,8 @@ class Progress {
   bool seen_ = false;
 };
 
+bool is_lost(const Json& record) { return cell(record, "memory") == "lost"; }
+
 HttpCall request_of(const MigrateOptions& options) {
   const EndpointName name = *parse_endpoint_name(options.endpoint);
   HttpCall call;
@@ -93,8 +95,11 @@ HttpCall request_of(const MigrateOptions& options) {
                {"target", options.target},
                {"algorithm", options.algorithm},
                {"max_downtime_ms", options.max_downtime_ms},
+               {"patience_ms", std::llround(options.patience_s * 1000)},
+               {"compress", options.compress},
                {"on_timeout", options.on_timeout}};
   call.silence = kSilence;
+  if (!options.file_server.empty()) call.body["file_server"] = options.file_server;
   if (options.bandwidth) call.body["bandwidth"] = *options.bandwidth;
   if (options.timeout_s) {
     const auto timeout = std::chrono::milliseconds(std::llround(*options.timeout_s * 1000));
@@ -119,6 +124,11 @@ void print_committed(const MigrateOptions& options, const Json& record) {
 int tell_end(Cli& cli, const MigrateOptions& options, const Json& record) {
   const std::string id = cell(record, "id");
   const std::string state = cell(record, "state");
+  if (state == "committed" && is_lost(record)) {
+    std::fprintf(stderr, "dvs: %s moved to %s: %s (migration %s)\n", options.endpoint.c_str(),
+                 options.target.c_str(), cell(record, "reason").c_str(), id.c_str());
+    return kMemoryLost;
+  }
   if (state == "committed") {
     if (!cli.json) print_committed(options, record);
     return kDone;
@@ -153,17 +163,26 @@ void print_times(const Json& record) {
   const std::string algorithm = cell(record, "algorithm");
   if (algorithm == "-") return;
   std::printf("  %-9s  %12s\n", "memory", bytes(number(record, "memory_bytes")).c_str());
+  if (const double owed = number(record, "owed_bytes"); owed > 0) {
+    std::printf("  %-9s  %12s\n", "on demand", bytes(owed).c_str());
+  }
+  if (const double faults = number(record, "faults"); faults > 0) {
+    std::printf("  %-9s  %12.0f  (99 %% within %.1f ms)\n", "faults", faults,
+                number(record, "fault_p99_ms"));
+  }
   std::printf("  %s: %s\n", algorithm.c_str(), cell(record, "why").c_str());
 }
 
 int watch_migration(Cli& cli, const std::string& id) {
   constexpr auto kLookEvery = std::chrono::milliseconds(200);
+  const bool machine = cli.json || ::isatty(STDOUT_FILENO) != 1;
   std::string shown;
   for (;;) {
     const auto answer = cli.ask("watch migration " + id, "/v1/migrations/" + url_encode(id));
     if (!answer) return cli.clear_line(), cli.failure();
     const std::string state = cell(*answer, "state");
-    const bool open = state == "copying" || state == "active";
+    const bool owed = cell(*answer, "memory") == "owed";
+    const bool open = state == "copying" || state == "active" || owed;
     const auto progress = json_get_or<Json>(*answer, "progress", Json::object());
     std::string line = state;
     if (open && progress.ok() && progress->contains("phase")) line = cell(*progress, "phase");
@@ -172,16 +191,22 @@ int watch_migration(Cli& cli, const std::string& id) {
       line +=
           fmt::format("  {:.0f} % of {}", 100 * number(*progress, "sent") / total, bytes(total));
     }
+    if (open && number(*progress, "seconds_left") > 0) {
+      line += fmt::format(", {}/s, {:.1f} s left", bytes(number(*progress, "rate")),
+                          number(*progress, "seconds_left"));
+    }
     if (open && number(*progress, "round") > 0) line += "  " + describe_round(*progress);
-    if (cli.json && (line != shown || !open)) print_json(*answer);
-    if (!cli.json && ::isatty(STDOUT_FILENO) == 1 && open) cli.draw_line(line);
-    if (!cli.json && ::isatty(STDOUT_FILENO) != 1 && line != shown)
-      std::printf("%s\n", line.c_str());
+    if (machine && (line != shown || !open)) print_json(*answer);
+    if (!machine && open) cli.draw_line(line);
     std::fflush(stdout);
     shown = line;
     if (!open) {
       cli.clear_line();
-      if (!cli.json) print_times(*answer);
+      if (!machine) print_times(*answer);
+      if (is_lost(*answer)) {
+        std::fprintf(stderr, "dvs: %s\n", cell(*answer, "reason").c_str());
+        return kMemoryLost;
+      }
       return state == "committed" ? kDone : kRolledBack;
     }
     std::this_thread::sleep_for(kLookEvery);

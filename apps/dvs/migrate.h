@@ -13,6 +13,9 @@ struct MigrateOptions {
   std::string target;
   std::string algorithm = "auto";
   int max_downtime_ms = 10;
+  std::string file_server;
+  std::string compress = "auto";
+  double patience_s = 30;
   std::optional<uint64_t> bandwidth;  // bytes per second
   std::optional<double> timeout_s;
   std::string on_timeout = "cancel";

@@ -48,6 +48,8 @@ int show_migration(Cli& cli, const std::string& id) {
                         {"Task", "task"},
                         {"Source", "source"},
                         {"Target", "target"},
+                        {"File server", "file_server"},
+                        {"Memory", "memory"},
                         {"Coordinator", "coordinator"},
                         {"Pid", "pid"}});
   std::printf("%-11s  %s\n", "Started", local_time(*answer, "started_ns").c_str());
@@ -61,10 +63,17 @@ void add_migrate(CLI::App& app, Cli& cli) {
       app, cli, "migrate", "Move a running process to another node",
       "  dvs migrate DC0/11 --to n2\n"
       "  dvs migrate DC0/11 --to n2 --algorithm pre-copy --timeout 60 --on-timeout force\n"
-      "Algorithms: total-copy stops the process and copies its memory then; pre-copy\n"
-      "copies it in rounds while the process runs, and then what has changed; auto\n"
-      "chooses. Interrupting this command does not stop the migration: `dvs migration\n"
-      "cancel` does.",
+      "  dvs migrate DC0/11 --to n2 --algorithm file-server --file-server n3\n"
+      "Algorithms:\n"
+      "  total-copy    stops the process and copies its memory then\n"
+      "  pre-copy      copies it in rounds while the process runs, and then what changed\n"
+      "  on-demand     lets it run at the target at once; its memory follows as it is used\n"
+      "  non-freezing  copies it while the process runs; of what has changed only what is\n"
+      "                in use holds it up, the rest follows\n"
+      "  file-server   as pre-copy, to a third node; from there as it is used\n"
+      "  auto          chooses, and goes from pre-copy to on-demand if rounds do not help\n"
+      "While memory follows, the process depends on the node that has it.\n"
+      "Interrupting this command does not stop the migration: `dvs migration cancel` does.",
       [&cli, options] { return migrate(cli, *options); });
   command->add_option("ENDPOINT", options->endpoint, "Of the process: DC/NUMBER")
       ->required()
@@ -74,9 +83,7 @@ void add_migrate(CLI::App& app, Cli& cli) {
       ->required()
       ->check(name_check())
       ->type_name("NAME");
-  command
-      ->add_option("--algorithm", options->algorithm,
-                   "When memory is copied: auto, pre-copy, total-copy")
+  command->add_option("--algorithm", options->algorithm, "When memory is copied: see above")
       ->capture_default_str()
       ->type_name("NAME");
   command
@@ -85,6 +92,21 @@ void add_migrate(CLI::App& app, Cli& cli) {
       ->check(range_check(1, 60'000))
       ->capture_default_str()
       ->type_name("MS");
+  command->add_option("--file-server", options->file_server, "The node that keeps the memory")
+      ->check(name_check())
+      ->type_name("NODE");
+  command
+      ->add_option("--compress", options->compress,
+                   "Memory on its way: auto (while the link is what it waits for), none, lz4, zstd")
+      ->check(CLI::IsMember({"auto", "none", "lz4", "zstd"}))
+      ->capture_default_str()
+      ->type_name("HOW");
+  command
+      ->add_option("--patience", options->patience_s,
+                   "End the process when memory it waits for does not come for so many seconds")
+      ->check(range_check(0.1, 86400))
+      ->capture_default_str()
+      ->type_name("S");
   command
       ->add_option("--bandwidth", options->bandwidth,
                    "Copy at most so much per second while the process runs, e.g. 100MiB")
@@ -126,10 +148,11 @@ void add_migration_commands(CLI::App& app, Cli& cli) {
   auto* show =
       add_command(group, cli, "show", "Show one migration and what its phases took",
                   "  dvs migration show m-17", [&cli, id] { return show_migration(cli, *id); });
-  auto* watch = add_command(group, cli, "watch", "Follow a migration until it has ended",
-                            "  dvs migration watch m-17\n"
-                            "  dvs migration watch m-17 --json   (one line per change)",
-                            [&cli, id] { return watch_migration(cli, *id); });
+  auto* watch = add_command(
+      group, cli, "watch", "Follow a migration until it has ended",
+      "  dvs migration watch m-17\n"
+      "  dvs migration watch m-17 --json   (as when it is not on a terminal: a line per change)",
+      [&cli, id] { return watch_migration(cli, *id); });
   auto* cancel =
       add_command(group, cli, "cancel", "Roll a migration back, if it is not decided yet",
                   "  dvs migration cancel m-17", [&cli, id] { return cancel_migration(cli, *id); });

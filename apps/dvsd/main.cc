@@ -132,6 +132,7 @@ int run(Options options) {
   }
   options.node.container_helper = beside_me("dvs-container");
   options.node.pager = beside_me("dvs-pager");
+  options.node.tracer = beside_me("dvs-tracer");
   // What is installed beside dvsd runs in DCs, too, wherever that is.
   options.node.dc_shown.push_back(installed_in());
   if (options.criu.starts_with('/')) {

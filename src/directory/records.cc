@@ -45,6 +45,7 @@ class Fields {
 };
 
 constexpr const char* kStateNames[] = {"copying", "active", "committed", "rolledback"};
+constexpr const char* kMemoryNames[] = {"here", "owed", "lost"};
 
 bool all_names(const std::vector<std::string>& names) {
   return std::all_of(names.begin(), names.end(), is_name);
@@ -60,6 +61,7 @@ bool is_name(const std::string& name) {
   return !name.empty() && name.size() <= 15 && std::all_of(name.begin(), name.end(), allowed);
 }
 
+const char* memory_name(OwedMemory memory) { return kMemoryNames[static_cast<int>(memory)]; }
 const char* state_name(MigrationState state) { return kStateNames[static_cast<int>(state)]; }
 
 Json to_json(const NodeRecord& r) {
@@ -141,6 +143,7 @@ Json to_json(const MigrationRecord& r) {
           {"source", r.source},
           {"target", r.target},
           {"coordinator", r.coordinator},
+          {"file_server", r.file_server},
           {"manual", r.manual},
           {"state", state_name(r.state)},
           {"reason", r.reason},
@@ -148,7 +151,14 @@ Json to_json(const MigrationRecord& r) {
           {"why", r.why},
           {"max_downtime_ms", r.max_downtime_ms},
           {"bandwidth", r.bandwidth},
+          {"compress", r.compress},
           {"memory_bytes", r.memory_bytes},
+          {"owed_bytes", r.owed_bytes},
+          {"memory", memory_name(r.memory)},
+          {"patience_ms", r.patience_ms},
+          {"adaptive", r.adaptive},
+          {"faults", r.faults},
+          {"fault_p99_ms", r.fault_p99_ms},
           {"rounds", r.rounds},
           {"pid", r.pid},
           {"started_ns", r.started_ns},
@@ -163,6 +173,7 @@ Json to_json(const MigrationRecord& r) {
 Result<MigrationRecord> migration_record(const std::string& text) {
   MigrationRecord r;
   std::string state;
+  std::string memory;
   std::vector<int> slots;
   Fields fields(text);
   fields.get("id", r.id).get("dc", r.dc).get("task", r.task).get("slots", slots);
@@ -174,13 +185,23 @@ Result<MigrationRecord> migration_record(const std::string& text) {
   fields.get("frozen_ms", r.frozen_ms).get("algorithm", r.algorithm).get("why", r.why);
   fields.get("memory_bytes", r.memory_bytes).get("rounds", r.rounds);
   fields.get("max_downtime_ms", r.max_downtime_ms).get("bandwidth", r.bandwidth);
+  fields.get("compress", r.compress);
+  fields.get("file_server", r.file_server).get("owed_bytes", r.owed_bytes).get("memory", memory);
+  fields.get("patience_ms", r.patience_ms).get("adaptive", r.adaptive);
+  fields.get("faults", r.faults).get("fault_p99_ms", r.fault_p99_ms);
   const auto* found = std::find(std::begin(kStateNames), std::end(kStateNames), state);
+  const auto* owed = std::find(std::begin(kMemoryNames), std::end(kMemoryNames), memory);
   fields.require(found != std::end(kStateNames), "unknown state");
+  fields.require(owed != std::end(kMemoryNames), "unknown state of the memory");
+  fields.require(r.patience_ms > 0, "patience out of range");
   fields.require(is_name(r.dc) && is_name(r.source) && is_name(r.target), "a name out of range");
   fields.require(std::all_of(slots.begin(), slots.end(), [](int slot) { return slot >= 0; }),
                  "a slot out of range");
   if (found != std::end(kStateNames)) {
     r.state = static_cast<MigrationState>(found - std::begin(kStateNames));
+  }
+  if (owed != std::end(kMemoryNames)) {
+    r.memory = static_cast<OwedMemory>(owed - std::begin(kMemoryNames));
   }
   r.slots.assign(slots.begin(), slots.end());
   if (auto phases = json_get<Json>(fields.json(), "phases"); phases.ok() && phases->is_object()) {

@@ -67,6 +67,10 @@ constexpr bool is_open(MigrationState state) {
   return state == MigrationState::kActive || state == MigrationState::kCopying;
 }
 
+// Of a committed migration: the target has all of the process's memory; or it is owed some, and
+// whoever has it keeps it; or it could not be had, and the process was ended.
+enum class OwedMemory { kNone, kOwed, kLost };
+
 struct MigrationRecord {
   std::string id;
   std::string dc;
@@ -76,25 +80,34 @@ struct MigrationRecord {
   std::string source;
   std::string target;
   std::string coordinator;
-  bool manual = false;  // START by an application; no process is moved by DVS
+  std::string file_server;  // a third node that keeps the memory meanwhile; empty: none
+  bool manual = false;      // START by an application; no process is moved by DVS
   MigrationState state = MigrationState::kActive;
-  std::string reason;        // of a rollback
-  std::string algorithm;     // see migrate/schedule.h; empty: the engine carries the memory
-  int max_downtime_ms = 10;  // that copying aims at
-  uint64_t bandwidth = 0;    // of copying, bytes per second; 0: not limited
-  std::string why;           // of the algorithm, and when copying was ended
+  std::string reason;             // of a rollback, or of lost memory
+  std::string algorithm;          // see migrate/schedule.h; empty: the engine carries the memory
+  int max_downtime_ms = 10;       // that copying aims at
+  uint64_t bandwidth = 0;         // of copying, bytes per second; 0: not limited
+  std::string compress = "auto";  // of memory on its way, see migrate/page_packing.h
+  std::string why;                // of the algorithm, and when copying was ended
+  OwedMemory memory = OwedMemory::kNone;
+  int patience_ms = 30'000;  // how long the target waits for a page it is owed
   int pid = 0;               // of the process the endpoint asked for belongs to
   int64_t started_ns = 0;    // CLOCK_REALTIME
   int64_t ended_ns = 0;
   uint64_t image_bytes = 0;
-  uint64_t memory_bytes = 0;  // sent by the mover, while the process ran and after
+  uint64_t memory_bytes = 0;  // sent by the mover, while the process ran and when it was stopped
+  uint64_t owed_bytes = 0;    // sent later, or never wanted
   int rounds = 0;             // of copying while it ran
+  bool adaptive = false;      // the algorithm may be changed to what turns out to be better
+  uint64_t faults = 0;        // of the process, on pages that had not come
+  double fault_p99_ms = 0;    // how long 99 in 100 of these waited at most
   double migration_ms = 0;
   double transfer_ms = 0;
   double frozen_ms = 0;
   std::map<std::string, double> phases;  // milliseconds
 };
 
+const char* memory_name(OwedMemory memory);    // "here", "owed", "lost"
 const char* state_name(MigrationState state);  // "copying", "active", "committed", "rolledback"
 
 Json to_json(const NodeRecord& record);

@@ -482,8 +482,8 @@ bool Caller::something_for(RxMode mode, uint32_t filter) const {
 
 bool Caller::look(RxMode mode, uint32_t filter, message& m) {
   if (mode == RxMode::kAny && look_at_notifications(filter, m)) return true;
-  if (look_at_senders(filter, m)) return true;
-  // A posted notification becomes a bit when it is pulled.
+  if (look_at_senders(mode, filter, m)) return true;
+  // A posted notification becomes a bit when it is pulled, and one may have been given meanwhile.
   return mode == RxMode::kAny && look_at_notifications(filter, m);
 }
 
@@ -507,17 +507,19 @@ message Caller::notification_from(uint32_t source) const {
 }
 
 // Senders in turn: the search goes on behind the one taken last, so nobody is passed over twice.
-bool Caller::look_at_senders(uint32_t filter, message& m) {
+bool Caller::look_at_senders(RxMode mode, uint32_t filter, message& m) {
   SlotSet set = region_.senders(slot_);
   uint32_t source = filter == kAnySlot ? set.find(me_.next_sender.load()) : filter;
   while (source < region_.slots() && set.test(source)) {
     Taken taken;
-    if (try_pull(region_, slot_, source, taken) && taken.kind != OpKind::kNotify) {
+    const bool pulled = try_pull(region_, slot_, source, mode, taken);
+    if (pulled && taken.kind != OpKind::kNotify) {
       me_.next_sender.store(source + 1);
       m = taken.m;
       return true;
     }
-    if (filter != kAnySlot) return false;
+    // (A notification, to be taken first, is found by whoever takes any.)
+    if (filter != kAnySlot || (pulled && mode == RxMode::kAny)) return false;
     source = set.find(source + 1);
   }
   return false;

@@ -85,7 +85,7 @@ class Caller {
   bool look(RxMode mode, uint32_t filter, message& m);
   bool look_at_notifications(uint32_t filter, message& m);
   message notification_from(uint32_t source) const;
-  bool look_at_senders(uint32_t filter, message& m);
+  bool look_at_senders(RxMode mode, uint32_t filter, message& m);
 
   void await_copies();
   void await_copiers();

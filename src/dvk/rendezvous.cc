@@ -18,6 +18,11 @@ bool admits(const Region& region, const RxWord& rx, const Descriptor& receiver, 
   return !is_answer(kind);
 }
 
+// A notification that this source gave before, and that is still to be taken, comes first.
+bool comes_second(const Region& region, uint32_t target, uint32_t source, RxMode mode) {
+  return mode == RxMode::kAny && region.notifies(target).test(source);
+}
+
 // Wakes the owner, or dvsd when the owner is on another node or has ended.
 void tell_owner(const Region& region, uint32_t slot) {
   Descriptor& d = region.at(slot);
@@ -65,7 +70,8 @@ bool try_push(const Region& region, uint32_t source, int endpoint, OpKind kind, 
   RxWord rx;
   do {
     rx = load_rx(receiver);
-    if (!admits(region, rx, receiver, source, kind) || !region.names(endpoint, target)) {
+    if (!admits(region, rx, receiver, source, kind) || !region.names(endpoint, target) ||
+        comes_second(region, target, source, rx.mode)) {
       return false;
     }
   } while (!swap_rx(receiver, rx, claimed_by(rx, source)));
@@ -107,7 +113,7 @@ bool is_message(OpKind kind) {
 
 }  // namespace
 
-bool try_pull(const Region& region, uint32_t target, uint32_t source, Taken& taken) {
+bool try_pull(const Region& region, uint32_t target, uint32_t source, RxMode mode, Taken& taken) {
   region.senders(target).clear(source);
   Descriptor& sender = region.at(source);
   const TxWord posted = load_tx(sender);
@@ -124,6 +130,11 @@ bool try_pull(const Region& region, uint32_t target, uint32_t source, Taken& tak
   if (!may_receive(region.at(target), source)) {
     finish(region, source, posted.number, EDVSTRAPDENIED);
     return false;
+  }
+  if (comes_second(region, target, source, mode)) {
+    region.senders(target).set(source);
+    taken.kind = OpKind::kNotify;
+    return true;
   }
   taken.m = sender.tx_message.load();
   TxWord after = posted;

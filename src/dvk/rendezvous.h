@@ -61,8 +61,9 @@ inline bool claim_memory(Descriptor& party) {
 }
 
 // Push: hands `m` from slot `source` to the process (or mirror) with the endpoint `target` if it
-// waits for exactly that. For a sendrec, marks the source's operation `number` as taken before the
-// target can see the message. False: it does not wait; nothing happened.
+// waits for exactly that, and no notification of this source is still to be taken. For a sendrec,
+// marks the source's operation `number` as taken before the target can see the message. False: it
+// does not wait; nothing happened.
 bool try_push(const Region& region, uint32_t source, int target, OpKind kind, const message& m,
               uint64_t number);
 
@@ -75,13 +76,14 @@ bool deliver_answer(const Region& region, uint32_t target, uint64_t number, OpKi
 // Announces a posted operation to its receiver in this region.
 void announce(const Region& region, uint32_t source, uint32_t target);
 
-// Pull: takes the operation posted by slot `source` for slot `target`, whose owner calls. For a
-// notification: records it in the target's notify set. False: nothing (more) to take there.
+// Pull: takes the operation posted by slot `source` for slot `target`, whose owner calls and
+// receives so. kNotify: one of the source's is in the target's notify set now, and is to be taken
+// before what it posted later. False: nothing (more) to take there.
 struct Taken {
   OpKind kind = OpKind::kNone;
   message m;
 };
-bool try_pull(const Region& region, uint32_t target, uint32_t source, Taken& taken);
+bool try_pull(const Region& region, uint32_t target, uint32_t source, RxMode mode, Taken& taken);
 
 // Ends the outstanding operation `number` of a slot with a result, if it is still outstanding,
 // and wakes its owner (or tells dvsd, for a mirror).

@@ -1,5 +1,6 @@
 #include "migrate/coordinator.h"
 
+#include <algorithm>
 #include <random>
 
 #include "base/clock.h"
@@ -39,7 +40,8 @@ void Coordinator::run(MigrationRequest request, OnEvent on_event, Done<Migration
   running->record.id = new_id();
   running->on_event({{"event", "phase"}, {"phase", "preflight"}, {"t_ms", 0.0}});
   const MigrationRequest& asked = running->request;
-  const Json args = {{"dc", asked.dc}, {"slot", asked.slot}, {"id", running->record.id}};
+  const Json args = {
+      {"dc", asked.dc}, {"slot", asked.slot}, {"id", running->record.id}, {"target", asked.target}};
   host_.call(asked.source, "migrate.describe", args, [this, running](Result<Json> description) {
     if (!description.ok()) return running->done(description.error());
     preflight_target(running, *description);
@@ -72,7 +74,8 @@ void Coordinator::preflight_target(const RunningPtr& running, const Json& descri
   const Json args = {{"dc", record.dc},
                      {"description", description},
                      {"id", record.id},
-                     {"apart", !record.algorithm.empty()}};
+                     {"apart", !record.algorithm.empty()},
+                     {"patience_ms", record.patience_ms}};
   host_.call(record.target, "migrate.check", args, [this, running](Result<Json> fit) {
     if (!fit.ok()) return running->done(fit.error());
     running->record.phases["preflight"] = elapsed_ms(*running);
@@ -87,13 +90,21 @@ Status Coordinator::choose(Running& running, const Json& description) const {
   const auto reason = json_get_or<std::string>(description, "no_mover", "");
   if (!memory.ok() || !reason.ok()) return Error(Code::kCorrupt, "a description of no sense");
   const MigrationRequest& asked = running.request;
-  DVS_ASSIGN(const Choice choice, choose_algorithm(asked.algorithm, *memory));
+  const auto speed = json_get_or<double>(description, "bytes_per_second", 0);
+  if (!speed.ok()) return speed.error();
+  DVS_ASSIGN(const Choice choice,
+             choose_algorithm(asked.algorithm,
+                              {*memory, *speed, asked.max_downtime, !asked.file_server.empty()}));
   record.why = choice.why;
   if (reason->empty()) {
     record.algorithm = algorithm_name(choice.algorithm);
     record.max_downtime_ms = static_cast<int>(asked.max_downtime.count());
     record.bandwidth = asked.bandwidth;
-    if (choice.algorithm != Algorithm::kTotalCopy) record.state = MigrationState::kCopying;
+    record.adaptive = choice.adaptive;
+    record.file_server = asked.file_server;
+    record.compress = asked.compress;
+    record.patience_ms = static_cast<int>(asked.patience.count());
+    if (copies_ahead(record.algorithm)) record.state = MigrationState::kCopying;
     return {};
   }
   if (asked.algorithm != "auto" && choice.algorithm != Algorithm::kTotalCopy) {
@@ -195,7 +206,7 @@ void Coordinator::on_record(const MigrationRecord& record, int64_t revision) {
   if (running == nullptr) return;
   running->revision = revision;
   const MigrationState before = running->record.state;
-  if (!is_open(before)) return;
+  if (!is_open(before)) return on_memory(running, record);
   if (is_open(record.state)) {
     const bool stopped =
         before == MigrationState::kCopying && record.state == MigrationState::kActive;
@@ -206,6 +217,21 @@ void Coordinator::on_record(const MigrationRecord& record, int64_t revision) {
   auto phases = running->record.phases;
   running->record = record;
   running->record.phases.merge(phases);
+  running->timer->cancel();
+  finish_soon(running);
+}
+
+// It was committed, with memory owed; that is over now.
+void Coordinator::on_memory(const RunningPtr& running, const MigrationRecord& record) {
+  if (running->record.memory == record.memory) return;
+  running->record.memory = record.memory;
+  running->record.reason = record.reason;
+  finish_soon(running);
+}
+
+// Memory that is owed may take as long as it takes.
+void Coordinator::finish_soon(const RunningPtr& running) {
+  if (running->record.memory == OwedMemory::kOwed) return;
   arm(running, kFinishLimit, [this, running] { finish(running); });
   finish_if_done(running);
 }
@@ -222,6 +248,16 @@ Json Coordinator::progress(const std::string& id) const {
   Json latest = running->latest;
   latest.erase("event");
   latest["t_ms"] = elapsed_ms(*running);
+  const auto total = json_get_or<uint64_t>(latest, "total", 0);
+  if (!total.ok() || *total == 0) return latest;
+  const uint64_t left = *total - std::min(*total, running->sent);
+  latest["percent"] = 100.0 * static_cast<double>(*total - left) / static_cast<double>(*total);
+  latest["remaining_bytes"] = left;
+  if (running->rate == 0) return latest;
+  const auto downtime_ms = json_get_or<double>(latest, "expected_downtime_ms", 0);
+  latest["rate"] = running->rate;
+  latest["seconds_left"] =
+      static_cast<double>(left) / running->rate + (downtime_ms.ok() ? *downtime_ms / 1000 : 0);
   return latest;
 }
 
@@ -230,9 +266,18 @@ void Coordinator::on_phase(const std::string& id, const std::string& phase) {
 }
 
 void Coordinator::on_progress(const std::string& id, uint64_t sent, uint64_t total) {
-  if (auto running = find(id)) {
-    tell(running, {{"event", "progress"}, {"sent", sent}, {"total", total}});
+  auto running = find(id);
+  if (running == nullptr) return;
+  const double now_ms = elapsed_ms(*running);
+  // Less than before: the next round, or phase, has begun.
+  if (sent > running->sent && now_ms > running->sent_ms) {
+    const double rate =
+        static_cast<double>(sent - running->sent) / (now_ms - running->sent_ms) * 1000;
+    running->rate = running->rate == 0 ? rate : (running->rate + rate) / 2;
   }
+  running->sent = sent;
+  running->sent_ms = now_ms;
+  tell(running, {{"event", "progress"}, {"sent", sent}, {"total", total}});
 }
 
 void Coordinator::on_round(const std::string& id, Json round) {
@@ -253,11 +298,17 @@ void Coordinator::on_done(const std::string& id, const Json& report) {
       if (ms.is_number()) running->record.phases[phase] = ms.get<double>();
     }
   }
+  const auto faults = json_get<uint64_t>(report, "faults");
+  const auto p99_ms = json_get<double>(report, "fault_p99_ms");
+  if (faults.ok() && p99_ms.ok()) {
+    running->record.faults = *faults;
+    running->record.fault_p99_ms = *p99_ms;
+  }
   finish_if_done(running);
 }
 
 void Coordinator::finish_if_done(const RunningPtr& running) {
-  if (is_open(running->record.state)) return;
+  if (is_open(running->record.state) || running->record.memory == OwedMemory::kOwed) return;
   if (running->source_done && running->target_done) finish(running);
 }
 

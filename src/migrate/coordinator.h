@@ -32,6 +32,9 @@ struct MigrationRequest {
   std::string target;
   std::string algorithm = "auto";
   std::chrono::milliseconds max_downtime{10};
+  std::string file_server;  // a node, or empty
+  std::string compress = "auto";
+  std::chrono::milliseconds patience{30'000};  // of the target, with memory it is owed
   uint64_t bandwidth = 0;  // of copying while it runs, bytes per second; 0: not limited
   // Of all of it; without: copying may last as long as it does, the rest kFrozenLimit.
   std::optional<std::chrono::milliseconds> timeout;
@@ -47,7 +50,8 @@ class Coordinator {
       : executor_(executor), store_(store), keys_(keys), host_(host), self_(std::move(self)) {}
 
   // Asks source and target whether it can be done, then starts. `done` when the outcome has been
-  // carried out on both sides (or, five seconds after the outcome, without that): the record.
+  // carried out on both sides and no memory is owed (or, five seconds after that, without the
+  // report of a side): the record.
   // An Error: refused before anything was started.
   void run(MigrationRequest request, OnEvent on_event, Done<MigrationRecord> done);
 
@@ -58,8 +62,10 @@ class Coordinator {
   void on_progress(const std::string& id, uint64_t sent, uint64_t total);
   void on_round(const std::string& id, Json round);
   void on_done(const std::string& id, const Json& report);
-  // What is known of a migration that this node coordinates: {"phase", "t_ms", "sent", "total", and
-  // what to_json(CopyingSchedule) says}. Empty: it does not, or not any more.
+  // What is known of a migration that this node coordinates: {"phase", "t_ms", "sent", "total",
+  // "percent", "remaining_bytes", "rate" (bytes per second, now), "seconds_left" (of what is being
+  // sent; with the downtime expected) and what to_json(CopyingSchedule) says}, as far as known.
+  // Empty: it does not, or not any more.
   Json progress(const std::string& id) const;
 
  private:
@@ -70,6 +76,9 @@ class Coordinator {
     std::vector<int64_t> slot_revisions;  // of the endpoints' records, at the preflight
     OnEvent on_event;
     Json latest = Json::object();  // of all events
+    uint64_t sent = 0;             // at the last progress
+    double sent_ms = 0;
+    double rate = 0;  // bytes per second
     Done<MigrationRecord> done;
     int64_t began_ns = 0;    // CLOCK_MONOTONIC, of the request
     int64_t started_ns = 0;  // of the START
@@ -87,6 +96,8 @@ class Coordinator {
   void arm(const RunningPtr& running, std::chrono::milliseconds after,
            std::function<void()> expired);
   void give_up(const RunningPtr& running);
+  void on_memory(const RunningPtr& running, const MigrationRecord& record);
+  void finish_soon(const RunningPtr& running);
   void finish_if_done(const RunningPtr& running);
   void finish(const RunningPtr& running);
   RunningPtr find(const std::string& id) const;

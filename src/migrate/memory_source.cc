@@ -1,45 +1,56 @@
 #include "migrate/memory_source.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <boost/asio/post.hpp>
-#include <chrono>
 
-#include "migrate/transfer.h"
+#include "migrate/memory_frames.h"
+#include "migrate/pacer.h"
 
 namespace dvs {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-constexpr size_t kMostQueued = 4 << 20;  // bytes
-constexpr size_t kBytesPerFrame = 64 << 10;
-constexpr auto kBurst = std::chrono::milliseconds(5);  // what was not used may be made up for
+constexpr size_t kMostQueued = 4 << 20;    // bytes
+constexpr int kPatientNice = 10;
+constexpr size_t kMostAtOnce = 256 << 10;  // then others of the event loop have their turn
 
 }  // namespace
 
 // Between the worker, which waits when it is full, and the executor, which empties it.
 class MemorySource::Queue final : public mover::PageSink {
  public:
-  Queue(std::string migration, uint64_t bandwidth, std::function<void()> filled)
-      : migration_(std::move(migration)), bandwidth_(bandwidth), filled_(std::move(filled)) {}
+  Queue(std::string migration, uint64_t bandwidth, Packer packer, std::function<void()> filled)
+      : migration_(std::move(migration)),
+        pacer_(bandwidth),
+        packer_(packer),
+        filled_(std::move(filled)) {}
 
   // Before a round.
-  void set_limited(bool limited) {
-    limited_ = limited && bandwidth_ > 0;
-    free_at_ = Clock::now();
-  }
+  void set_limited(bool limited) { limited_ = limited; }
 
   Status pages(pid_t dc_pid, uint64_t address, std::string_view bytes) override {
     while (!bytes.empty()) {
-      const auto part = bytes.substr(0, kBytesPerFrame);
-      DVS_TRY(push(pages_body(migration_, dc_pid, address, part)));
+      const auto part = bytes.substr(0, kMemoryBytesPerFrame);
+      const mover::PageRange range{address, address + part.size()};
+      if (const auto packed = packer_.pack(part, std::exchange(waited_, false))) {
+        DVS_TRY(push({MemoryPart::kPacked, dc_pid, range, *packed}));
+      } else {
+        DVS_TRY(push({MemoryPart::kPages, dc_pid, range, part}));
+      }
       address += part.size();
       bytes.remove_prefix(part.size());
     }
     return {};
   }
   Status drop(pid_t dc_pid, mover::PageRange range) override {
-    return push(drop_body(migration_, dc_pid, range));
+    return push({MemoryPart::kDrop, dc_pid, range, {}});
+  }
+  Status owe(pid_t dc_pid, const mover::PageRanges& ranges) override {
+    for (std::string& body : encode_owed(migration_, dc_pid, ranges))
+      DVS_TRY(push(std::move(body)));
+    return {};
   }
 
   std::optional<std::string> take() {
@@ -63,10 +74,16 @@ class MemorySource::Queue final : public mover::PageSink {
   }
 
  private:
+  Status push(const MemoryFrame& frame) { return push(encode_memory(migration_, frame)); }
   Status push(std::string body) {
     std::unique_lock lock(mutex_);
-    room_.wait(lock, [&] { return closed_ || bytes_ < kMostQueued; });
-    if (limited_) pace(lock, body.size());
+    const auto has_room = [&] { return closed_ || bytes_ < kMostQueued; };
+    waited_ |= !has_room() || (limited_ && Pacer::Clock::now() < pacer_.next());
+    room_.wait(lock, has_room);
+    if (limited_) {
+      room_.wait_until(lock, pacer_.next(), [&] { return closed_; });
+      pacer_.sent(body.size());
+    }
     if (closed_) return Error(Code::kUnavailable, "the copying was given up");
     bytes_ += body.size();
     const bool first = bodies_.empty();
@@ -76,20 +93,13 @@ class MemorySource::Queue final : public mover::PageSink {
     return {};
   }
 
-  void pace(std::unique_lock<std::mutex>& lock, size_t size) {
-    room_.wait_until(lock, free_at_, [&] { return closed_; });
-    const std::chrono::duration<double> time(static_cast<double>(size) /
-                                             static_cast<double>(bandwidth_));
-    free_at_ = std::max(free_at_, Clock::now() - kBurst) +
-               std::chrono::duration_cast<Clock::duration>(time);
-  }
-
   const std::string migration_;
-  const uint64_t bandwidth_;
-  const std::function<void()> filled_;
   // The worker's.
+  Pacer pacer_;
+  Packer packer_;
+  bool waited_ = false;
+  const std::function<void()> filled_;
   bool limited_ = false;
-  Clock::time_point free_at_;  // when the next body may go
   // Everybody's.
   std::mutex mutex_;
   std::condition_variable room_;
@@ -110,30 +120,57 @@ std::function<void()> unless_gone(const std::weak_ptr<T>& alive, std::function<v
 
 }  // namespace
 
-MemorySource::MemorySource(Executor& executor, std::string migration, uint64_t bandwidth, Link link)
+MemorySource::MemorySource(Executor& executor, std::string migration, uint64_t bandwidth,
+                           Packer packer, mover::Injector injector, Link link)
     : executor_(executor),
       link_(std::move(link)),
       queue_(std::make_shared<Queue>(
-          std::move(migration), bandwidth,
+          std::move(migration), bandwidth, packer,
           [this] {
             boost::asio::post(executor_, unless_gone(std::weak_ptr(queue_), [this] { pump(); }));
           })),
-      copier_(*queue_) {}
+      copier_(*queue_, std::move(injector)) {}
 
 MemorySource::~MemorySource() {
   queue_->close();
   if (worker_.joinable()) worker_.join();
 }
 
-void MemorySource::round(std::vector<mover::ProcessId> processes, bool frozen,
-                         Done<mover::Round> done) {
+void MemorySource::round(std::vector<mover::ProcessId> processes, Done<mover::Round> done) {
+  start(
+      true,
+      [this, processes = std::move(processes)](mover::Copier& copier) {
+        auto round = copier.round(processes);
+        notes_.clear();
+        for (const mover::ProcessId& each : processes) {
+          auto notes = mover::MapNotes::take(each.host_pid);
+          if (notes.ok()) notes_[each.host_pid] = std::move(*notes);
+        }
+        return round;
+      },
+      std::move(done));
+}
+
+void MemorySource::last(std::vector<mover::ProcessId> processes, uint64_t budget,
+                        Done<mover::Round> done) {
+  start(
+      false,
+      [processes = std::move(processes), budget](mover::Copier& copier) {
+        return copier.last(processes, budget);
+      },
+      std::move(done));
+}
+
+void MemorySource::start(bool limited, Work work, Done<mover::Round> done) {
   done_ = std::move(done);
   sent_ = 0;
   ended_.reset();
   if (worker_.joinable()) worker_.join();
-  queue_->set_limited(!frozen);
-  worker_ = std::thread([this, processes = std::move(processes), frozen] {
-    auto round = frozen ? copier_.last(processes) : copier_.round(processes);
+  queue_->set_limited(limited);
+  worker_ = std::thread([this, limited, work = std::move(work)] {
+    // While processes run, they and the event loop go first.
+    if (limited) ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kPatientNice);
+    auto round = work(copier_);
     boost::asio::post(
         executor_, unless_gone(std::weak_ptr(queue_), [this, round = std::move(round)]() mutable {
           ended_ = std::move(round);
@@ -142,10 +179,27 @@ void MemorySource::round(std::vector<mover::ProcessId> processes, bool frozen,
   });
 }
 
+void MemorySource::give_up() {
+  queue_->close();
+  if (ended_ && ended_->ok()) ended_ = Error(Code::kUnavailable, "the copying was given up");
+  boost::asio::post(executor_, unless_gone(std::weak_ptr(queue_), [this] { finish_if_done(); }));
+}
+
+// Not more often than it is posted: the queue may be filled as quickly as it is emptied.
+void MemorySource::pump_soon() {
+  if (std::exchange(pumping_, true)) return;
+  boost::asio::post(executor_, unless_gone(std::weak_ptr(queue_), [this] {
+                      pumping_ = false;
+                      pump();
+                    }));
+}
+
 void MemorySource::pump() {
-  while (!link_.congested()) {
+  for (size_t bytes = 0; !link_.congested();) {
+    if (bytes >= kMostAtOnce) return pump_soon();
     const auto body = queue_->take();
     if (!body) break;
+    bytes += body->size();
     sent_ += body->size();
     if (link_.send(*body)) continue;
     queue_->close();  // the worker's round ends with an Error, unless it has ended already

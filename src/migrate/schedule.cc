@@ -1,8 +1,10 @@
 #include "migrate/schedule.h"
 
 #include <spdlog/fmt/fmt.h>
+#include <spdlog/fmt/ranges.h>
 
 #include <algorithm>
+#include <iterator>
 
 namespace dvs {
 namespace {
@@ -12,31 +14,58 @@ constexpr uint64_t kSmall = 4 << 20;
 // Rounds that leave more than this part of what the last one left do not converge.
 constexpr double kNoProgress = 0.8;
 constexpr double kNsPerSecond = 1e9;
+// After so many it is known which memory a process keeps using.
+constexpr size_t kRoundsToKnow = 2;
+
+constexpr const char* kNames[] = {"total-copy", "pre-copy", "on-demand", "file-server",
+                                  "non-freezing"};
 
 double mib(double bytes) { return bytes / (1 << 20); }
 
 }  // namespace
 
-const char* algorithm_name(Algorithm algorithm) {
-  return algorithm == Algorithm::kTotalCopy ? "total-copy" : "pre-copy";
+const char* algorithm_name(Algorithm algorithm) { return kNames[static_cast<size_t>(algorithm)]; }
+
+Result<Algorithm> algorithm_named(std::string_view name) {
+  const auto* found = std::find(std::begin(kNames), std::end(kNames), name);
+  if (found != std::end(kNames)) return static_cast<Algorithm>(found - std::begin(kNames));
+  return Error(Code::kInvalid, fmt::format("there is no algorithm '{}'; there are auto, {}", name,
+                                           fmt::join(kNames, ", ")));
 }
 
-Result<Choice> choose_algorithm(std::string_view asked, uint64_t memory_bytes) {
-  for (const Algorithm each : {Algorithm::kTotalCopy, Algorithm::kPreCopy}) {
-    if (asked == algorithm_name(each)) return Choice{each, "as asked for"};
-  }
+bool copies_ahead(std::string_view algorithm) {
+  const auto named = algorithm_named(algorithm);
+  return named.ok() && *named != Algorithm::kTotalCopy && *named != Algorithm::kOnDemand;
+}
+
+Result<Choice> choose_algorithm(std::string_view asked, const ChoiceFacts& facts) {
   if (asked != "auto") {
-    return Error(Code::kInvalid, "there is no algorithm '" + std::string(asked) +
-                                     "'; there are auto, total-copy and pre-copy");
+    DVS_ASSIGN(const Algorithm algorithm, algorithm_named(asked));
+    const bool wants_server = algorithm == Algorithm::kFileServer;
+    if (wants_server && !facts.file_server) {
+      return Error(Code::kInvalid, "file-server needs a node that keeps the memory: a third one");
+    }
+    if (!wants_server && facts.file_server) {
+      return Error(Code::kInvalid, std::string(asked) + " uses no file server");
+    }
+    return Choice{algorithm, "as asked for"};
   }
-  if (memory_bytes < kSmall) {
+  if (facts.file_server) {
+    return Choice{Algorithm::kFileServer, "a file server is named"};
+  }
+  const auto bytes = static_cast<double>(facts.memory_bytes);
+  if (facts.memory_bytes < kSmall) {
     return Choice{Algorithm::kTotalCopy,
-                  fmt::format("its memory ({:.1f} MiB) is sent sooner than watched",
-                              mib(static_cast<double>(memory_bytes)))};
+                  fmt::format("its memory ({:.1f} MiB) is sent sooner than watched", mib(bytes))};
+  }
+  const double limit_ms = static_cast<double>(facts.max_downtime.count());
+  if (facts.bytes_per_second > 0 && bytes / facts.bytes_per_second * 1000 <= limit_ms) {
+    return Choice{Algorithm::kTotalCopy,
+                  fmt::format("its memory ({:.0f} MiB) is sent within {:.0f} ms at {:.0f} MiB/s",
+                              mib(bytes), limit_ms, mib(facts.bytes_per_second))};
   }
   return Choice{Algorithm::kPreCopy,
-                fmt::format("its memory ({:.0f} MiB) is copied before it stops",
-                            mib(static_cast<double>(memory_bytes)))};
+                fmt::format("its memory ({:.0f} MiB) is copied before it stops", mib(bytes)), true};
 }
 
 double CopyingSchedule::bytes_per_second() const {
@@ -72,12 +101,20 @@ std::chrono::duration<double, std::milli> CopyingSchedule::expected_downtime() c
       speed == 0 ? 0 : static_cast<double>(expected_bytes()) / speed * 1000);
 }
 
-std::string CopyingSchedule::enough() const {
+bool CopyingSchedule::is_within_limit() const {
+  return rounds_.size() >= 2 && expected_downtime() <= limits_.max_downtime;
+}
+
+std::string CopyingSchedule::enough(Algorithm algorithm) const {
   if (rounds_.size() < 2) return {};
   const mover::Round& last = rounds_.back();
   const mover::Round& before = rounds_[rounds_.size() - 2];
-  if (expected_downtime() <= limits_.max_downtime) {
+  if (is_within_limit()) {
     return fmt::format("what is left takes {:.1f} ms", expected_downtime().count());
+  }
+  if (algorithm == Algorithm::kNonFreezing && rounds_.size() >= kRoundsToKnow) {
+    return fmt::format("it is known what it uses: {:.0f} MiB/s change",
+                       mib(changed_bytes_per_second()));
   }
   if (static_cast<double>(last.changed_bytes) >
       kNoProgress * static_cast<double>(before.changed_bytes)) {
@@ -90,6 +127,14 @@ std::string CopyingSchedule::enough() const {
   return {};
 }
 
+uint64_t CopyingSchedule::budget(Algorithm algorithm) const {
+  if (algorithm != Algorithm::kOnDemand && algorithm != Algorithm::kNonFreezing) {
+    return mover::Copier::kAll;
+  }
+  const std::chrono::duration<double> limit = limits_.max_downtime;
+  return static_cast<uint64_t>(bytes_per_second() * limit.count());
+}
+
 Json to_json(const CopyingSchedule& schedule) {
   const mover::Round& last = schedule.last();
   return {{"round", schedule.rounds()},
@@ -97,6 +142,7 @@ Json to_json(const CopyingSchedule& schedule) {
           {"changed_bytes", last.changed_bytes},
           {"sent_bytes", last.sent_bytes},
           {"changed_bytes_per_second", schedule.changed_bytes_per_second()},
+          {"changed_pages_per_second", schedule.changed_bytes_per_second() / mover::kPageSize},
           {"bytes_per_second", schedule.bytes_per_second()},
           {"expected_bytes", schedule.expected_bytes()},
           {"expected_downtime_ms", schedule.expected_downtime().count()}};

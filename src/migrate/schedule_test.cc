@@ -10,7 +10,8 @@ constexpr int64_t kMs = 1'000'000;
 constexpr double kSpeed = 1000;  // MiB/s
 
 // Rounds of a process that has `memory` MiB and writes so fast, as they follow each other.
-std::string run(CopyingSchedule& schedule, double memory, double writes_per_s) {
+std::string run(CopyingSchedule& schedule, double memory, double writes_per_s,
+                Algorithm algorithm = Algorithm::kPreCopy) {
   double changed = memory;
   double since_last_look = 0;
   for (int round = 0; round < 1000; ++round) {
@@ -22,7 +23,7 @@ std::string run(CopyingSchedule& schedule, double memory, double writes_per_s) {
     each.interval_ns = static_cast<int64_t>(since_last_look * 1e9);
     since_last_look = seconds;
     schedule.add(each);
-    if (const std::string enough = schedule.enough(); !enough.empty()) return enough;
+    if (const std::string enough = schedule.enough(algorithm); !enough.empty()) return enough;
     changed = std::min(memory, writes_per_s * seconds);
   }
   return {};
@@ -63,26 +64,78 @@ TEST(CopyingSchedule, WhoWritesFasterThanCanBeSentEndsToo) {
 
 TEST(CopyingSchedule, RoundsAreLimitedWhateverHappens) {
   CopyingSchedule schedule({.max_downtime = std::chrono::milliseconds(1), .max_rounds = 5});
-  mover::Round round{1024 * kMiB, 1024 * kMiB, 0, 100 * kMs, 100 * kMs};
+  mover::Round round;
+  round.populated_bytes = round.changed_bytes = 1024 * kMiB;
+  round.interval_ns = round.duration_ns = 100 * kMs;
   int rounds = 0;
   do {
     schedule.add(round);
     round.changed_bytes = round.changed_bytes * 7 / 10;
     ++rounds;
-  } while (schedule.enough().empty() && rounds < 100);
+  } while (schedule.enough(Algorithm::kPreCopy).empty() && rounds < 100);
   EXPECT_EQ(rounds, 5);
 }
 
+TEST(CopyingSchedule, NonFreezingStopsAsSoonAsItKnowsWhatIsUsed) {
+  CopyingSchedule schedule({});
+  EXPECT_NE(run(schedule, 1024, 200, Algorithm::kNonFreezing), "");
+  EXPECT_EQ(schedule.rounds(), 2u);
+  EXPECT_FALSE(schedule.is_within_limit());
+}
+
+TEST(CopyingSchedule, WhileFrozenSomeSendAllAndOthersWhatFitsTheDowntime) {
+  CopyingSchedule none({});
+  EXPECT_EQ(none.budget(Algorithm::kOnDemand), 0u) << "nothing is known, so nothing is sent";
+  EXPECT_EQ(none.budget(Algorithm::kTotalCopy), mover::Copier::kAll);
+  CopyingSchedule schedule({.max_downtime = std::chrono::milliseconds(20)});
+  run(schedule, 1024, 5000);
+  EXPECT_EQ(schedule.budget(Algorithm::kPreCopy), mover::Copier::kAll);
+  const double expected = kSpeed * kMiB * 0.020;
+  for (const Algorithm each : {Algorithm::kOnDemand, Algorithm::kNonFreezing}) {
+    EXPECT_NEAR(static_cast<double>(schedule.budget(each)), expected, expected / 5);
+  }
+}
+
+ChoiceFacts with_memory(uint64_t bytes) {
+  ChoiceFacts facts;
+  facts.memory_bytes = bytes;
+  return facts;
+}
+
 TEST(Algorithms, AreChosenByNameOrBySize) {
-  EXPECT_EQ(choose_algorithm("pre-copy", 1)->algorithm, Algorithm::kPreCopy);
-  EXPECT_EQ(choose_algorithm("total-copy", 1 << 30)->algorithm, Algorithm::kTotalCopy);
-  EXPECT_EQ(choose_algorithm("auto", 100 << 10)->algorithm, Algorithm::kTotalCopy);
-  EXPECT_EQ(choose_algorithm("auto", 1 << 30)->algorithm, Algorithm::kPreCopy);
-  const auto unknown = choose_algorithm("post-copy", 1);
+  for (const Algorithm each : {Algorithm::kTotalCopy, Algorithm::kPreCopy, Algorithm::kOnDemand,
+                               Algorithm::kNonFreezing}) {
+    EXPECT_EQ(choose_algorithm(algorithm_name(each), with_memory(1 << 30))->algorithm, each);
+  }
+  const auto small = choose_algorithm("auto", with_memory(100 << 10));
+  EXPECT_EQ(small->algorithm, Algorithm::kTotalCopy);
+  EXPECT_FALSE(small->adaptive);
+  const auto large = choose_algorithm("auto", with_memory(1 << 30));
+  EXPECT_EQ(large->algorithm, Algorithm::kPreCopy);
+  EXPECT_TRUE(large->adaptive);
+  EXPECT_FALSE(choose_algorithm("pre-copy", with_memory(1 << 30))->adaptive);
+  const auto unknown = choose_algorithm("post-copy", with_memory(1));
   ASSERT_FALSE(unknown.ok());
   EXPECT_EQ(unknown.error().code(), Code::kInvalid);
-  EXPECT_NE(unknown.error().message().find("pre-copy"), std::string::npos)
+  EXPECT_NE(unknown.error().message().find("auto, total-copy, pre-copy"), std::string::npos)
       << "names those there are";
+}
+
+TEST(Algorithms, AFastLinkMakesCopyingAheadNeedless) {
+  ChoiceFacts facts = with_memory(8 * kMiB);
+  facts.bytes_per_second = 1000.0 * kMiB;
+  EXPECT_EQ(choose_algorithm("auto", facts)->algorithm, Algorithm::kTotalCopy);
+  facts.bytes_per_second = 100.0 * kMiB;
+  EXPECT_EQ(choose_algorithm("auto", facts)->algorithm, Algorithm::kPreCopy);
+}
+
+TEST(Algorithms, AFileServerIsForOneOfThem) {
+  ChoiceFacts facts = with_memory(8 * kMiB);
+  EXPECT_EQ(choose_algorithm("file-server", facts).error().code(), Code::kInvalid);
+  facts.file_server = true;
+  EXPECT_EQ(choose_algorithm("file-server", facts)->algorithm, Algorithm::kFileServer);
+  EXPECT_EQ(choose_algorithm("auto", facts)->algorithm, Algorithm::kFileServer);
+  EXPECT_EQ(choose_algorithm("pre-copy", facts).error().code(), Code::kInvalid);
 }
 
 }  // namespace

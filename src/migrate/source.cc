@@ -1,5 +1,6 @@
 #include "migrate/source.h"
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -51,7 +52,7 @@ void Source::await_target() {
 void Source::copy_round() {
   if (failed_ || decided_) return;
   working_ = true;
-  host_.copy_memory(record_, false, [self = shared_from_this()](Result<mover::Round> round) {
+  host_.copy_memory(record_, [self = shared_from_this()](Result<mover::Round> round) {
     self->working_ = false;
     if (self->decided_) return self->carry_out();
     if (!round.ok()) return self->fail(round.error().context("cannot copy the memory"));
@@ -64,12 +65,21 @@ void Source::on_copied(const mover::Round& round) {
   record_.rounds = static_cast<int>(schedule_.rounds());
   record_.memory_bytes += round.sent_bytes;
   host_.on_round(record_, schedule_);
-  const std::string enough = hurry_.empty() ? schedule_.enough() : hurry_;
+  const std::string enough = hurry_.empty() ? schedule_.enough(algorithm()) : hurry_;
   if (enough.empty()) return copy_round();
   end_copying(enough);
 }
 
+// REQUIRES: the mover carries the memory.
+Algorithm Source::algorithm() const {
+  const auto named = algorithm_named(record_.algorithm);
+  DVS_CHECK(named.ok());
+  return *named;
+}
+
 void Source::end_copying(const std::string& why) {
+  const bool late = !schedule_.is_within_limit();
+  if (record_.adaptive && late) record_.algorithm = algorithm_name(Algorithm::kOnDemand);
   record_.why += "; frozen after " + std::to_string(record_.rounds) + " rounds: " + why;
   end_phase("copy");
   host_.propose_freeze(record_);
@@ -128,14 +138,17 @@ void Source::freeze() {
 void Source::sync() {
   if (!target_ready_ || working_ || failed_ || decided_) return;
   working_ = true;
-  host_.copy_memory(record_, true, [self = shared_from_this()](Result<mover::Round> round) {
-    self->working_ = false;
-    if (self->decided_) return self->carry_out();
-    if (!round.ok()) return self->fail(round.error().context("cannot copy the memory"));
-    self->record_.memory_bytes += round->sent_bytes;
-    self->end_phase("sync");
-    self->dump();
-  });
+  host_.copy_rest(record_, schedule_.budget(algorithm()),
+                  [self = shared_from_this()](Result<mover::Round> round) {
+                    self->working_ = false;
+                    if (self->decided_) return self->carry_out();
+                    if (!round.ok())
+                      return self->fail(round.error().context("cannot copy the memory"));
+                    self->record_.memory_bytes += round->sent_bytes;
+                    self->record_.owed_bytes = round->owed_bytes;
+                    self->end_phase("sync");
+                    self->dump();
+                  });
 }
 
 void Source::dump() {
@@ -197,6 +210,7 @@ void Source::fail(const Error& error) {
   failed_ = true;
   phase_ = Phase::kWaiting;
   timer_.cancel();
+  if (working_) host_.give_up_copying(record_);
   host_.propose_rollback(record_, error.message());
 }
 
@@ -205,6 +219,7 @@ void Source::on_outcome(const MigrationRecord& record) {
   decided_ = true;
   record_ = record;
   timer_.cancel();
+  if (working_) host_.give_up_copying(record_);
   if (!working_) carry_out();
 }
 

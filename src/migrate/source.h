@@ -26,8 +26,14 @@ namespace dvs {
 class SourceHost {
  public:
   virtual ~SourceHost() = default;
-  // One round of copying the task's memory to the target (mover/copier.h); `frozen`: the last.
-  virtual void copy_memory(const MigrationRecord& record, bool frozen, Done<mover::Round> done) = 0;
+  // One round of copying the task's memory to where it goes (mover/copier.h).
+  virtual void copy_memory(const MigrationRecord& record, Done<mover::Round> done) = 0;
+  // A round under way ends soon, with an Error unless it is complete: nobody waits for the rest.
+  virtual void give_up_copying(const MigrationRecord& record) = 0;
+  // It is frozen: the last round, with `budget` as of mover::Copier::last(). Where it goes has all
+  // now, and the target knows what it is owed.
+  virtual void copy_rest(const MigrationRecord& record, uint64_t budget,
+                         Done<mover::Round> done) = 0;
   // Writes that the copying is over, so that everybody closes the gates; retries until the record
   // has changed. `record` says how it went.
   virtual void propose_freeze(const MigrationRecord& record) = 0;
@@ -47,7 +53,8 @@ class SourceHost {
   virtual void break_link(const MigrationRecord& record) = 0;  // fault injection
   // Writes the outcome "rolledback" unless there is one; retries until it is known.
   virtual void propose_rollback(const MigrationRecord& record, const std::string& reason) = 0;
-  // Carries the outcome out: everything goes on here / nothing is left here.
+  // Carries the outcome out: everything goes on here / nothing is left here, once nobody is owed
+  // memory that is.
   virtual void go_on(const MigrationRecord& record, Done<bool> done) = 0;
   virtual void let_go(const MigrationRecord& record, Done<bool> done) = 0;
   // For whoever watches: a phase has begun; bytes sent; all is carried out.
@@ -88,6 +95,7 @@ class Source : public std::enable_shared_from_this<Source> {
   void copy_round();
   void on_copied(const mover::Round& round);
   void end_copying(const std::string& why);
+  Algorithm algorithm() const;
   void stop();
   void sync();
   void settle();

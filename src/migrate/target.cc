@@ -62,6 +62,8 @@ void Target::vote() {
   faults_.die_at(Fault::kDieBeforeVote);
   phase_ = Phase::kDeciding;
   begin_phase("decide");
+  record_.owed_bytes = receiver_.owed_bytes();
+  record_.memory = record_.owed_bytes > 0 ? OwedMemory::kOwed : OwedMemory::kNone;
   host_.propose_commit(record_);
 }
 
@@ -122,9 +124,14 @@ void Target::resume() {
 
 void Target::await_memory() {
   begin_phase("fill");
-  host_.await_memory(record_, [self = shared_from_this()](Result<bool> complete) {
-    if (!complete.ok()) {
-      log::error("migration {}: {}", self->record_.id, complete.error().message());
+  host_.await_memory(record_, [self = shared_from_this()](Result<Json> done) {
+    if (!done.ok()) log::error("migration {}: {}", self->record_.id, done.error().message());
+    const Json pager = done.ok() ? *done : Json::object();
+    const auto faults = json_get<uint64_t>(pager, "faults");
+    const auto p99_ns = json_get<double>(pager, "fault_p99_ns");
+    if (faults.ok() && p99_ns.ok()) {
+      self->record_.faults = *faults;
+      self->record_.fault_p99_ms = *p99_ns / 1e6;
     }
     self->end_phase("fill");
     self->host_.clean_up(self->record_,

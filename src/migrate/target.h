@@ -21,9 +21,9 @@ class TargetHost {
   virtual ~TargetHost() = default;
   // Where the pieces of this migration are put.
   virtual std::string image_directory(const MigrationRecord& record) = 0;
-  // After the resume: all of its memory is in place, or it has ended. An Error: it was ended, since
-  // its memory could not be had.
-  virtual void await_memory(const MigrationRecord& record, Done<bool> done) = 0;
+  // After the resume: all of its memory is in place, or it has ended, and nobody is owed any; what
+  // the pager did, as JSON. An Error: it was ended, since its memory could not be had.
+  virtual void await_memory(const MigrationRecord& record, Done<Json> done) = 0;
   // The pieces are complete: makes the log file and the cgroup, then restores and holds.
   virtual void restore(const MigrationRecord& record, Done<std::unique_ptr<HeldTree>> done) = 0;
   // Writes the outcome "committed" and the new places in one transaction, unless there is an
@@ -49,6 +49,8 @@ class Target : public std::enable_shared_from_this<Target> {
   void on_source_lost(const std::string& reason);
   void on_outcome(const MigrationRecord& record);
   const MigrationRecord& record() const { return record_; }
+  // Not everything has come that it needs for the restore.
+  bool is_receiving() const { return phase_ == Phase::kReceiving; }
   // After a restart of dvsd: goes on with a tree that an earlier dvsd held.
   void adopt(std::unique_ptr<HeldTree> held) { held_ = std::move(held); }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/file.h"
+#include "migrate/memory_frames.h"
 #include "wire/codec.h"
 
 namespace dvs {
@@ -14,8 +15,6 @@ namespace {
 constexpr uint8_t kManifest = 1;
 constexpr uint8_t kChunk = 2;
 constexpr uint8_t kEnd = 3;
-constexpr uint8_t kPages = 4;
-constexpr uint8_t kDrop = 5;
 constexpr size_t kChunkBytes = 64 * 1024;
 constexpr size_t kMaxPieces = 10'000;
 
@@ -99,25 +98,6 @@ Status TransferSender::pump(const std::function<bool(std::string_view)>& send,
   return {};
 }
 
-std::string pages_body(const std::string& migration, pid_t pid, uint64_t address,
-                       std::string_view bytes) {
-  wire::Writer out;
-  begin_body(out, kPages, migration);
-  out.put(static_cast<uint32_t>(pid));
-  out.put(address);
-  out.put_bytes(bytes);
-  return out.take();
-}
-
-std::string drop_body(const std::string& migration, pid_t pid, mover::PageRange range) {
-  wire::Writer out;
-  begin_body(out, kDrop, migration);
-  out.put(static_cast<uint32_t>(pid));
-  out.put(range.start);
-  out.put(range.end);
-  return out.take();
-}
-
 Result<std::string> transfer_id(std::string_view body) {
   wire::Reader in(body);
   in.get<uint8_t>();
@@ -127,6 +107,7 @@ Result<std::string> transfer_id(std::string_view body) {
 }
 
 Status TransferReceiver::take(std::string_view body) {
+  if (is_memory(body)) return take_memory(body);
   wire::Reader in(body);
   const auto part = in.get<uint8_t>();
   in.get_string();
@@ -136,7 +117,6 @@ Status TransferReceiver::take(std::string_view body) {
     if (!in.ok()) return out_of_order();
     return take_chunk(piece, offset, in.rest());
   }
-  if (part == kPages || part == kDrop) return take_memory(part, in.rest());
   const auto text = in.get_string();
   if (!in.done() || ended_) return out_of_order();
   if (part == kManifest) return take_manifest(text);
@@ -151,24 +131,29 @@ Status TransferReceiver::take(std::string_view body) {
   return {};
 }
 
-Status TransferReceiver::take_memory(uint8_t part, std::string_view rest) {
+Status TransferReceiver::take_memory(std::string_view body) {
   if (ended_) return out_of_order();
   if (!memory_) {
     DVS_TRY(make_dirs(directory_));
     DVS_ASSIGN(memory_, mover::Store::open(directory_ + "/" + mover::kStoreName));
   }
-  wire::Reader in(rest);
-  const auto pid = static_cast<pid_t>(in.get<uint32_t>());
-  const auto address = in.get<uint64_t>();
-  if (part == kPages) {
-    const auto bytes = in.rest();
-    if (!in.ok()) return out_of_order();
-    received_ += bytes.size();
-    return memory_->write(pid, address, bytes);
+  std::string storage;
+  DVS_ASSIGN(const MemoryFrame arrived, decode_memory(body));
+  DVS_ASSIGN(const MemoryFrame frame, unpacked(arrived, storage));
+  switch (frame.part) {
+    case MemoryPart::kPages:
+      received_ += frame.bytes.size();
+      return memory_->write(frame.pid, frame.pages.start, frame.bytes);
+    case MemoryPart::kDrop:
+      return memory_->drop(frame.pid, frame.pages);
+    case MemoryPart::kOwe: {
+      DVS_ASSIGN(const mover::PageRanges ranges, decode_ranges(frame.bytes));
+      for (const mover::PageRange& range : ranges) DVS_TRY(memory_->owe(frame.pid, range));
+      return {};
+    }
+    default:
+      return out_of_order();
   }
-  const auto end = in.get<uint64_t>();
-  if (!in.done()) return out_of_order();
-  return memory_->drop(pid, {address, end});
 }
 
 Status TransferReceiver::take_manifest(std::string_view text) {

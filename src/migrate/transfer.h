@@ -5,10 +5,7 @@
 //     kManifest  string JSON {"pieces": [{"name", "size"}], ...whatever else the target must know}
 //     kChunk     u32 piece, u64 offset, bytes
 //     kEnd       string JSON, what became known while sending
-//     kPages     u32 pid, u64 address, bytes: memory of a process (mover/store.h)
-//     kDrop      u32 pid, u64 start, u64 end: its memory there is zeros, or no more
-//
-// Memory may come before the manifest, and comes before the end.
+//     or a part of migrate/memory_frames.h, which comes before the end, also before the manifest.
 #pragma once
 
 #include <cstdint>
@@ -60,10 +57,6 @@ class TransferSender {
   UniqueFd file_;
 };
 
-std::string pages_body(const std::string& migration, pid_t pid, uint64_t address,
-                       std::string_view bytes);
-std::string drop_body(const std::string& migration, pid_t pid, mover::PageRange range);
-
 // The migration a kImage frame belongs to. kCorrupt.
 Result<std::string> transfer_id(std::string_view body);
 
@@ -80,11 +73,12 @@ class TransferReceiver {
   const Json& header() const { return header_; }
   const Json& footer() const { return footer_; }
   uint64_t received() const { return received_; }
+  uint64_t owed_bytes() const { return memory_ ? memory_->owed_bytes() : 0; }
 
  private:
   Status take_manifest(std::string_view text);
   Status take_chunk(uint32_t piece, uint64_t offset, std::string_view bytes);
-  Status take_memory(uint8_t part, std::string_view rest);
+  Status take_memory(std::string_view body);
 
   struct Incoming {
     uint64_t size = 0;

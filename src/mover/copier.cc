@@ -1,32 +1,27 @@
 #include "mover/copier.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/clock.h"
+#include "mover/page_runs.h"
 
 namespace dvs::mover {
 namespace {
 
 constexpr uint64_t kBytesAtOnce = 1 << 20;
 
-bool is_zero(const char* page) {
-  return page[0] == 0 && std::memcmp(page, page + 1, kPageSize - 1) == 0;
-}
-
 }  // namespace
 
 Result<Round> Copier::round(const std::vector<ProcessId>& processes) {
-  return copy(processes, false);
+  return copy(processes, false, kAll);
 }
 
-Result<Round> Copier::last(const std::vector<ProcessId>& processes) {
-  return copy(processes, true);
+Result<Round> Copier::last(const std::vector<ProcessId>& processes, uint64_t budget) {
+  return copy(processes, true, budget);
 }
 
-Result<Round> Copier::copy(const std::vector<ProcessId>& processes, bool frozen) {
+Result<Round> Copier::copy(const std::vector<ProcessId>& processes, bool frozen, uint64_t budget) {
   Round round;
-  planned_.store(0, std::memory_order_relaxed);
   const int64_t begin = monotonic_ns();
   round.interval_ns = looked_ns_ == 0 ? 0 : begin - looked_ns_;
   looked_ns_ = begin;
@@ -34,20 +29,35 @@ Result<Round> Copier::copy(const std::vector<ProcessId>& processes, bool frozen)
     return std::none_of(processes.begin(), processes.end(),
                         [&](const ProcessId& each) { return each.host_pid == entry.first; });
   });
+  Looks looks;
+  // Who has ended, or executes another program, is begun anew by the next round.
+  const auto goes_on = [&](const ProcessId& process, const Status& status) {
+    const bool left = !frozen && !status.ok() && status.error().code() == Code::kNotFound;
+    if (left) copies_.erase(process.host_pid);
+    return left || status.ok();
+  };
   for (const ProcessId& process : processes) {
-    Status copied = copy_process(process, frozen, round);
-    // It has ended, or executes another program: the next round begins anew with it.
-    if (!frozen && !copied.ok() && copied.error().code() == Code::kNotFound) {
-      copies_.erase(process.host_pid);
-      continue;
+    Status looked = look_at(process, frozen, looks);
+    if (!goes_on(process, looked)) return looked.error();
+  }
+  for (const auto& [process, look] : looks) {
+    round.populated_bytes += total_size(look.populated);
+    round.changed_bytes += total_size(look.changed);
+  }
+  planned_.store(round.changed_bytes, std::memory_order_relaxed);
+  if (round.changed_bytes > budget) DVS_TRY(choose(looks, budget, round));
+  for (const auto& [process, look] : looks) {
+    Status sent = drop_gone(process.dc_pid, look);
+    if (sent.ok()) {
+      sent = send(process.dc_pid, *copies_[process.host_pid].reader, look.changed, round);
     }
-    if (!copied.ok()) return copied.error();
+    if (!goes_on(process, sent)) return sent.error();
   }
   round.duration_ns = monotonic_ns() - begin;
   return round;
 }
 
-Status Copier::copy_process(const ProcessId& process, bool frozen, Round& round) {
+Status Copier::look_at(const ProcessId& process, bool frozen, Looks& looks) {
   Copy& copy = copies_[process.host_pid];
   if (!copy.reader) {
     DVS_ASSIGN(copy.reader, Reader::open(process.host_pid));
@@ -56,28 +66,47 @@ Status Copier::copy_process(const ProcessId& process, bool frozen, Round& round)
       DVS_TRY(drop(process.dc_pid, range));
     }
     if (!frozen) {
-      DVS_ASSIGN(copy.tracker, track(process.host_pid, TrackMethod::kWriteProtect));
+      DVS_ASSIGN(copy.tracker, track(process.host_pid, TrackMethod::kWriteProtect, injector_));
     }
   }
-  DVS_ASSIGN(const Look seen, look(process, copy, frozen));
-  return send(process.dc_pid, *copy.reader, seen, round);
+  const bool tracked = copy.tracker != nullptr;
+  DVS_ASSIGN(Look look, !tracked ? look_once(process.host_pid)
+                        : frozen ? copy.tracker->last_look()
+                                 : copy.tracker->look());
+  if (!frozen) copy.changed = look.changed;
+  looks.emplace_back(process, std::move(look));
+  return {};
 }
 
-Result<Look> Copier::look(const ProcessId& process, Copy& copy, bool frozen) {
-  if (copy.tracker == nullptr) return look_once(process.host_pid);
-  return frozen ? copy.tracker->last_look() : copy.tracker->look();
+// Leaves in the looks what is to be sent. The rest is owed.
+Status Copier::choose(Looks& looks, uint64_t budget, Round& round) {
+  for (auto& [process, look] : looks) {
+    PageRanges sent;
+    for (const PageRange& hot : intersect(look.changed, copies_[process.host_pid].changed)) {
+      const uint64_t size = std::min(hot.size(), budget / kPageSize * kPageSize);
+      if (size > 0) append(sent, {hot.start, hot.start + size});
+      budget -= size;
+    }
+    const PageRanges owed = subtract(look.changed, sent);
+    for (const PageRange& range : owed) stored_[process.dc_pid].remove(range);
+    round.owed_bytes += total_size(owed);
+    look.changed = std::move(sent);
+    if (!owed.empty()) DVS_TRY(sink_.owe(process.dc_pid, owed));
+  }
+  return {};
 }
 
-Status Copier::send(pid_t dc_pid, const Reader& reader, const Look& look, Round& round) {
-  round.populated_bytes += total_size(look.populated);
-  round.changed_bytes += total_size(look.changed);
-  planned_.store(round.changed_bytes, std::memory_order_relaxed);
+Status Copier::drop_gone(pid_t dc_pid, const Look& look) {
   for (const PageRange& gone : subtract(stored_[dc_pid].ranges(), look.populated)) {
     DVS_TRY(drop(dc_pid, gone));
   }
+  return {};
+}
+
+Status Copier::send(pid_t dc_pid, const Reader& reader, const PageRanges& changed, Round& round) {
   PageRanges pieces;
   uint64_t size = 0;
-  for (PageRange rest : look.changed) {
+  for (PageRange rest : changed) {
     while (rest.start < rest.end) {
       const uint64_t end = std::min(rest.end, rest.start + kBytesAtOnce - size);
       pieces.push_back({rest.start, end});
@@ -100,18 +129,19 @@ Status Copier::send_pieces(pid_t dc_pid, const Reader& reader, const PageRanges&
   if (auto vanished = reader.read(pieces, buffer_.data()); !vanished.ok()) return vanished.error();
   const char* bytes = buffer_.data();
   for (const PageRange& piece : pieces) {
-    const auto zero_at = [&](uint64_t at) { return is_zero(bytes + (at - piece.start)); };
-    for (uint64_t at = piece.start; at < piece.end;) {
-      const bool zero = zero_at(at);
-      uint64_t end = at + kPageSize;
-      while (end < piece.end && zero_at(end) == zero) end += kPageSize;
-      DVS_TRY(zero ? drop(dc_pid, {at, end})
-                   : send_run(dc_pid, {at, end}, bytes + (at - piece.start), round));
-      at = end;
-    }
+    DVS_TRY(for_each_run(piece, bytes, [&](PageRange run, bool zero) {
+      return zero ? drop(dc_pid, run)
+                  : send_run(dc_pid, run, bytes + (run.start - piece.start), round);
+    }));
     bytes += piece.size();
   }
   return {};
+}
+
+std::map<pid_t, PageRanges> Copier::stored() const {
+  std::map<pid_t, PageRanges> stored;
+  for (const auto& [pid, pages] : stored_) stored[pid] = pages.ranges();
+  return stored;
 }
 
 Status Copier::send_run(pid_t dc_pid, PageRange run, const char* bytes, Round& round) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <random>
 #include <thread>
 
 #include "mover/testing/child.h"
@@ -23,6 +24,13 @@ class Kept final : public PageSink {
     for (uint64_t at = range.start; at < range.end; at += kPageSize) memory[dc_pid].erase(at);
     return {};
   }
+  Status owe(pid_t dc_pid, const PageRanges& ranges) override {
+    for (const PageRange& range : ranges) owed[dc_pid].add(range);
+    return {};
+  }
+  bool is_owed(pid_t dc_pid, const void* address) {
+    return owed[dc_pid].contains(reinterpret_cast<uint64_t>(address));
+  }
   // The page, zeros if it has none.
   std::string page(pid_t dc_pid, const void* address) {
     const auto found = memory[dc_pid].find(reinterpret_cast<uint64_t>(address));
@@ -30,6 +38,7 @@ class Kept final : public PageSink {
   }
 
   std::map<pid_t, std::map<uint64_t, std::string>> memory;
+  std::map<pid_t, PageSet> owed;
   bool refuse = false;
 };
 
@@ -145,6 +154,139 @@ TEST(Copier, TheSinksErrorEndsTheRound) {
   ASSERT_FALSE(round.ok());
   EXPECT_EQ(round.error().code(), Code::kUnavailable);
   ::munmap(memory, 4 * kPageSize);
+}
+
+TEST(Copier, WithoutABudgetEverythingIsOwed) {
+  char* memory = map_pages(4, 'x');
+  Child child([&](Stages& stages) { stages.at(0); });
+  Kept kept;
+  Copier copier(kept);
+  ASSERT_TRUE(child.to(0));
+  const Round last = must(copier.last({{child.pid(), kName}}, 0));
+  EXPECT_EQ(last.owed_bytes, last.populated_bytes);
+  EXPECT_EQ(last.sent_bytes, 0u);
+  for (int page = 0; page < 4; ++page) {
+    EXPECT_TRUE(kept.is_owed(kName, memory + page * kPageSize)) << page;
+  }
+  EXPECT_TRUE(kept.memory[kName].empty());
+  EXPECT_TRUE(copier.stored()[kName].empty());
+  ::munmap(memory, 4 * kPageSize);
+}
+
+TEST(Copier, WithABudgetWhatChangesAgainAndAgainIsSentAndTheRestOwed) {
+  constexpr int kPages = 1024;
+  char* memory = map_pages(kPages, 'x');
+  Child child([&](Stages& stages) {
+    stages.at(0);
+    std::memset(memory, 'a', 8 * kPageSize);
+    stages.at(1);
+    std::memset(memory, 'b', 8 * kPageSize);
+    std::memset(memory + 512 * kPageSize, 'b', 512 * kPageSize);
+    stages.at(2);
+  });
+  Kept kept;
+  Copier copier(kept);
+  const std::vector<ProcessId> processes = {{child.pid(), kName}};
+  ASSERT_TRUE(child.to(0));
+  must(copier.round(processes));
+  ASSERT_TRUE(child.to(1));
+  must(copier.round(processes));
+  ASSERT_TRUE(child.to(2));
+  const Round last = must(copier.last(processes, 256 * kPageSize));
+  EXPECT_GE(last.owed_bytes, 512 * kPageSize);
+  EXPECT_LE(last.sent_bytes, 256 * kPageSize);
+  for (int page = 0; page < kPages; ++page) {
+    const char* at = memory + page * kPageSize;
+    EXPECT_EQ(kept.is_owed(kName, at), page >= 512) << page;
+    if (page >= 512) continue;
+    EXPECT_EQ(kept.page(kName, at), filled(page < 8 ? 'b' : 'x')) << page;
+  }
+  ::munmap(memory, kPages * kPageSize);
+}
+
+// What a random program does to its memory between two looks, on 12 MiB with whole page tables.
+constexpr size_t kArena = 12 << 20;
+// What the process does takes a hundred times as long under a sanitizer.
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr int kTrials = 1;
+constexpr int kLooks = 1;
+#else
+constexpr int kTrials = 4;
+constexpr int kLooks = 4;
+#endif
+
+void disturb(char* arena, std::mt19937& random) {
+  constexpr int kOften = 40;
+  for (int i = 0; i < kOften; ++i) {
+    const size_t size =
+        random() % 3 == 0 ? (random() % 4 + 1) << 20 : (random() % 8 + 1) * kPageSize;
+    size_t at = random() % (kArena - size) / kPageSize * kPageSize;
+    if (random() % 3 == 0) at = at / (2 << 20) * (2 << 20);
+    char* const start = arena + at;
+    constexpr int kProt = PROT_READ | PROT_WRITE;
+    switch (random() % 6) {
+      case 0:
+        ::madvise(start, size, MADV_DONTNEED);
+        break;
+      case 1:
+        ::mmap(start, size, kProt, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        break;
+      case 2:
+        ::mprotect(start, size, PROT_READ);
+        ::mprotect(start, size, kProt);
+        break;
+      default:
+        for (size_t page = 0; page < size; page += kPageSize * (1 + random() % 3)) {
+          start[page + random() % kPageSize] = static_cast<char>(random());
+        }
+    }
+  }
+}
+
+// Compares all of the arena with what was kept of it.
+void expect_kept(Kept& kept, pid_t pid, const char* arena, const char* what) {
+  auto reader = Reader::open(pid);
+  ASSERT_TRUE(reader.ok());
+  std::string actual(kArena, 0);
+  const auto start = reinterpret_cast<uint64_t>(arena);
+  ASSERT_TRUE(reader->read({{start, start + kArena}}, actual.data()).ok());
+  for (size_t at = 0; at < kArena; at += kPageSize) {
+    ASSERT_EQ(kept.page(kName, arena + at) == std::string_view(actual).substr(at, kPageSize), true)
+        << what << ": page " << at / kPageSize;
+  }
+}
+
+TEST(Copier, NothingIsMissedWhateverTheProcessDoes) {
+  std::mt19937 seeds(4711);
+  for (int trial = 0; trial < kTrials; ++trial) {
+    const unsigned seed = seeds();
+    SCOPED_TRACE(seed);
+    void* raw = ::mmap(nullptr, kArena + (2 << 20), PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char* arena = reinterpret_cast<char*>((reinterpret_cast<uint64_t>(raw) + (2 << 20) - 1) &
+                                          ~((2ull << 20) - 1));
+    Child child([&](Stages& stages) {
+      std::mt19937 random(seed);
+      std::memset(arena, 'x', kArena);
+      for (int stage = 0; stage < kLooks; ++stage) {
+        stages.at(stage);
+        disturb(arena, random);
+      }
+      stages.at(kLooks);
+    });
+    Kept kept;
+    Copier copier(kept);
+    const std::vector<ProcessId> processes = {{child.pid(), kName}};
+    for (int stage = 0; stage < kLooks; ++stage) {
+      ASSERT_TRUE(child.to(stage));
+      must(copier.round(processes));
+      expect_kept(kept, child.pid(), arena, "a round");
+    }
+    ASSERT_TRUE(child.to(kLooks));
+    must(copier.last(processes));
+    expect_kept(kept, child.pid(), arena, "the last");
+    ::munmap(raw, kArena + (2 << 20));
+  }
 }
 
 }  // namespace

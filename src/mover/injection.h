@@ -5,12 +5,14 @@
 // close, and goes on where it was; system calls it was in are restarted. No memory of the process
 // is written. Its other threads run on: if one of them forks in these microseconds, the child keeps
 // a copy of the descriptor until it executes another program. Whoever calls must not be killed
-// meanwhile: the thread would go on in the middle of nowhere.
+// meanwhile: the thread would go on in the middle of nowhere. (So dvsd has it done by a process of
+// its own, injection_helper.h.)
 #pragma once
 
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -29,5 +31,8 @@ struct InjectedFd {
 // is in a frozen cgroup). kUnsupported: a process of 32 bits, or without a vdso, or the kernel
 // refuses. kDenied. The process goes on unchanged then, too.
 Result<InjectedFd> inject_userfaultfd(pid_t pid);
+
+// That, or what does the same.
+using Injector = std::function<Result<InjectedFd>(pid_t pid)>;
 
 }  // namespace dvs::mover

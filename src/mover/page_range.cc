@@ -1,6 +1,7 @@
 #include "mover/page_range.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/check.h"
 
@@ -69,6 +70,16 @@ PageRanges subtract(const PageRanges& a, const PageRanges& b) {
   return left;
 }
 
+std::string_view as_bytes(const PageRanges& ranges) {
+  return {reinterpret_cast<const char*>(ranges.data()), ranges.size() * sizeof(PageRange)};
+}
+
+PageRanges from_bytes(std::string_view bytes) {
+  PageRanges ranges(bytes.size() / sizeof(PageRange));
+  if (!ranges.empty()) std::memcpy(ranges.data(), bytes.data(), ranges.size() * sizeof(PageRange));
+  return ranges;
+}
+
 void PageSet::add(PageRange range) {
   auto next = ends_.upper_bound(range.start);
   if (next != ends_.begin() && std::prev(next)->second >= range.start) --next;
@@ -94,6 +105,11 @@ void PageSet::remove(PageRange range) {
 bool PageSet::contains(uint64_t address) const {
   const auto next = ends_.upper_bound(address);
   return next != ends_.begin() && std::prev(next)->second > address;
+}
+
+bool PageSet::intersects(PageRange range) const {
+  const auto next = ends_.lower_bound(range.end);
+  return next != ends_.begin() && std::prev(next)->second > range.start;
 }
 
 PageRanges PageSet::ranges() const {

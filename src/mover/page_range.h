@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <string_view>
 #include <vector>
 
 namespace dvs::mover {
@@ -35,12 +36,17 @@ PageRanges unite(const PageRanges& a, const PageRanges& b);
 PageRanges intersect(const PageRanges& a, const PageRanges& b);
 PageRanges subtract(const PageRanges& a, const PageRanges& b);
 
+// As a file of this machine has them.
+std::string_view as_bytes(const PageRanges& ranges);  // of which it is a view
+PageRanges from_bytes(std::string_view bytes);        // a rest that is no range is left out
+
 // A set of pages that changes range by range: O(log n) for one that touches few others.
 class PageSet {
  public:
   void add(PageRange range);
   void remove(PageRange range);
   bool contains(uint64_t address) const;
+  bool intersects(PageRange range) const;
   PageRanges ranges() const;
   size_t range_count() const { return ends_.size(); }
 

@@ -74,6 +74,9 @@ TEST(PageRanges, ASetAgreesWithBits) {
     add ? set.add(range) : set.remove(range);
     ASSERT_EQ(set.ranges(), ranges_of(bits));
     ASSERT_EQ(set.contains(start * kPageSize + 5), add);
+    const uint64_t other = random() % kPages;
+    ASSERT_EQ(set.intersects({other * kPageSize, kPages * kPageSize}), (bits >> other).any());
+    ASSERT_EQ(set.intersects({0, (other + 1) * kPageSize}), (bits << (kPages - 1 - other)).any());
   }
 }
 

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <iterator>
-#include <vector>
 
 namespace dvs::mover {
 
-void PageView::add(const Piece& piece) { pieces_[piece.range.start] = piece; }
+void PageView::add(const Piece& piece) {
+  pieces_[piece.range.start] = piece;
+  moved_ |= piece.stored != piece.range.start;
+}
 
 void PageView::remove(PageRange range) {
   auto at = pieces_.upper_bound(range.start);
@@ -54,6 +56,35 @@ std::optional<PageView::Piece> PageView::find(uint64_t page) const {
 
 std::optional<PageView::Piece> PageView::first() const {
   return pieces_.empty() ? std::nullopt : std::optional(pieces_.begin()->second);
+}
+
+std::optional<PageView::Piece> PageView::next(uint64_t page) const {
+  if (const auto here = find(page)) {
+    return Piece{{page, here->range.end}, here->stored + (page - here->range.start)};
+  }
+  const auto after = pieces_.lower_bound(page);
+  return after == pieces_.end() ? std::nullopt : std::optional(after->second);
+}
+
+std::vector<PageView::Piece> PageView::take(PageRange stored) {
+  std::vector<Piece> taken;
+  const auto take_from = [&](const Piece& piece) {
+    const uint64_t start = std::max(stored.start, piece.stored);
+    const uint64_t end = std::min(stored.end, piece.stored + piece.range.size());
+    if (start >= end) return;
+    const uint64_t shift = piece.range.start - piece.stored;
+    taken.push_back({{start + shift, end + shift}, start});
+  };
+  if (moved_) {
+    for (const auto& [start, piece] : pieces_) take_from(piece);
+  } else {
+    for (auto piece = next(stored.start); piece && piece->range.start < stored.end;
+         piece = next(piece->range.end)) {
+      take_from(*piece);
+    }
+  }
+  for (const Piece& piece : taken) remove(piece.range);
+  return taken;
 }
 
 uint64_t PageView::size() const {

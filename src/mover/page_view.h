@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <vector>
 
 #include "mover/page_range.h"
 
@@ -29,11 +30,16 @@ class PageView {
   // The piece with this page, or nothing.
   std::optional<Piece> find(uint64_t page) const;
   std::optional<Piece> first() const;
+  // The first piece with a page at or above `page`, without what is below it.
+  std::optional<Piece> next(uint64_t page) const;
+  // Takes out what the store has in `stored`: the pieces, wherever they belong.
+  std::vector<Piece> take(PageRange stored);
   bool empty() const { return pieces_.empty(); }
   uint64_t size() const;  // bytes
 
  private:
   std::map<uint64_t, Piece> pieces_;  // by start
+  bool moved_ = false;                // not all belong where they were
 };
 
 }  // namespace dvs::mover

@@ -77,5 +77,27 @@ TEST(PageView, AgreesWithAnArrayOfPages) {
   }
 }
 
+TEST(PageView, TheNextPieceBeginsAtOrAboveAPage) {
+  PageView view;
+  view.add({pages(2, 4), at(2)});
+  EXPECT_EQ(view.next(at(0)), (Piece{pages(2, 4), at(2)}));
+  EXPECT_EQ(view.next(at(4)), (Piece{pages(4, 2), at(4)}));
+  EXPECT_EQ(view.next(at(6)), std::nullopt);
+}
+
+TEST(PageView, WhatHasArrivedIsTakenFromWhereverItBelongs) {
+  PageView view;
+  view.add({pages(0, 4), at(0)});
+  view.add({pages(6, 2), at(6)});
+  EXPECT_EQ(view.take(pages(3, 4)),
+            (std::vector<Piece>{{pages(3, 1), at(3)}, {pages(6, 1), at(6)}}));
+  EXPECT_EQ(view.size(), 4 * kPageSize);
+  view.move(at(1), at(50), 2 * kPageSize);
+  EXPECT_EQ(view.take(pages(0, 2)),
+            (std::vector<Piece>{{pages(0, 1), at(0)}, {pages(50, 1), at(1)}}));
+  EXPECT_EQ(view.take(pages(0, 2)), std::vector<Piece>{});
+  EXPECT_EQ(view.find(at(51)), (Piece{pages(51, 1), at(2)}));
+}
+
 }  // namespace
 }  // namespace dvs::mover

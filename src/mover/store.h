@@ -1,8 +1,8 @@
 // Memory that has arrived and is not in its process yet: one sparse file per process, on tmpfs, in
 // which a page's offset is its address. A hole is zeros. So nothing has to be indexed, what comes
 // later replaces what came before, and whoever has the directory can go on with it. When all is
-// there a list of the pages is written beside each file: to look for the holes takes some 10 ms per
-// GB, just when a process waits for its memory.
+// there lists of the pages, and of those still owed, are written beside each file: to look for the
+// holes takes some 10 ms per GB, just when a process waits for its memory.
 #pragma once
 
 #include <sys/types.h>
@@ -29,7 +29,10 @@ class Store {
   Status write(pid_t pid, uint64_t address, std::string_view bytes);
   // Zeros from now on.
   Status drop(pid_t pid, PageRange range);
-  // No more comes: writes the lists.
+  // What it has there is not right; what is right follows after seal().
+  Status owe(pid_t pid, PageRange range);
+  uint64_t owed_bytes() const;
+  // Nothing comes any more but what is owed: writes the lists.
   Status seal() const;
 
  private:
@@ -37,6 +40,7 @@ class Store {
   struct Memory {
     UniqueFd file;
     PageSet pages;
+    PageSet owed;
   };
   Result<Memory*> memory_of(pid_t pid);
 
@@ -48,6 +52,7 @@ class Store {
 struct StoredMemory {
   UniqueFd file;  // read and write
   PageRanges pages;
+  PageRanges owed;
 };
 // kCorrupt: it is not sealed, or not by us.
 Result<StoredMemory> open_stored(const std::string& directory, pid_t pid);

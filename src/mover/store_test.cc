@@ -99,5 +99,19 @@ TEST_F(StoreTest, ImpossibleAddressesAreRefused) {
   EXPECT_FALSE(store_->drop(7, {kBase, kAddressLimit + kPageSize}).ok());
 }
 
+TEST_F(StoreTest, WhatIsOwedIsListedUntilItComes) {
+  ASSERT_TRUE(store_->write(7, kBase, page_of('a') + page_of('b') + page_of('c')).ok());
+  ASSERT_TRUE(store_->owe(7, {kBase + kPageSize, kBase + 3 * kPageSize}).ok());
+  ASSERT_TRUE(store_->owe(7, {kBase + 8 * kPageSize, kBase + 9 * kPageSize}).ok());
+  ASSERT_TRUE(store_->write(7, kBase + kPageSize, page_of('B')).ok());
+  EXPECT_EQ(store_->owed_bytes(), 2 * kPageSize);
+  ASSERT_TRUE(store_->seal().ok());
+  auto stored = open_stored(directory_, 7);
+  ASSERT_TRUE(stored.ok()) << stored.error().message();
+  EXPECT_EQ(stored->pages, (PageRanges{{kBase, kBase + 2 * kPageSize}}));
+  EXPECT_EQ(stored->owed, (PageRanges{{kBase + 2 * kPageSize, kBase + 3 * kPageSize},
+                                      {kBase + 8 * kPageSize, kBase + 9 * kPageSize}}));
+}
+
 }  // namespace
 }  // namespace dvs::mover

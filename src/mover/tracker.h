@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "base/result.h"
+#include "mover/injection.h"
 #include "mover/page_range.h"
 
 namespace dvs::mover {
@@ -48,8 +49,9 @@ class Tracker {
   // kNotFound: it has ended or executes another program. kConflict: it uses userfaultfd itself.
   virtual Result<Look> look() = 0;
 
-  // The same for a frozen process, and the last: protects and registers nothing, so it takes a
-  // third of the time. The tracker may stay until the process has ended or goes on.
+  // The same for a frozen process, and the last: protects and registers nothing, and asks for what
+  // has changed since the last look() only: 1 ms per GB that has not. `changed` has what holds
+  // something. The tracker may stay until the process has ended or goes on.
   virtual Result<Look> last_look() { return look(); }
 
   // How long attaching kept the process from running.
@@ -63,6 +65,7 @@ Result<Look> look_once(pid_t pid);
 // Attaches to a running, stopped or frozen process. kUnsupported: this kernel does not have the
 // method; else as inject_userfaultfd() in injection.h. (kWriteProtect cannot attach to a process
 // in a frozen cgroup, v1.) Nothing is left behind after an Error.
-Result<std::unique_ptr<Tracker>> track(pid_t pid, TrackMethod method);
+Result<std::unique_ptr<Tracker>> track(pid_t pid, TrackMethod method,
+                                       const Injector& injector = inject_userfaultfd);
 
 }  // namespace dvs::mover

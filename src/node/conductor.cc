@@ -19,6 +19,8 @@ Conductor::Conductor(Executor& executor, Doorbells& doorbells, NodeConfig config
   context_.incarnation = static_cast<uint64_t>(realtime_ns());
   if (!mover::probe_tracking().write_protect) {
     context_.no_mover = "this kernel cannot tell which pages a process has written (Linux 6.7 can)";
+  } else {
+    context_.no_mover = engine.why_not_apart();
   }
 }
 
@@ -93,7 +95,7 @@ void Conductor::on_frame(NodeId peer, const wire::Frame& frame) {
   } else if (frame.type == wire::FrameType::kImage) {
     auto id = transfer_id(frame.body.view());
     if (!id.ok()) return log::warn("node {}: {}", peer, id.error().message());
-    for (const auto& [name, part] : parts_) part->on_image(*id, frame.body.view());
+    for (const auto& [name, part] : parts_) part->on_image(peer, *id, frame.body.view());
   }
 }
 
@@ -147,19 +149,28 @@ void Conductor::on_dc(const std::string& name) {
   const DcRecord* record = cluster_.dc(name);
   const bool mine = record != nullptr && std::find(record->nodes.begin(), record->nodes.end(),
                                                    context_.config.name) != record->nodes.end();
+  if (closing_.count(name) != 0) return;
   auto existing = part(name);
   if (mine && existing == nullptr) {
     open_part(*record);
   } else if (mine) {
     existing->update_record(*record);
   } else if (existing != nullptr) {
-    parts_.erase(name);
-    existing->destroy([this, existing, name](Result<bool> destroyed) {
-      if (!destroyed.ok()) log::error("DC {}: {}", name, destroyed.error().message());
-      context_.store.txn({}, {Change::remove(cluster_.keys().part(name, context_.config.name))},
-                         [](Result<TxnResult>) {});
-    });
+    close_part(name, existing);
   }
+}
+
+void Conductor::close_part(const std::string& name, const std::shared_ptr<DcPart>& part) {
+  closing_.insert(name);
+  parts_.erase(name);
+  part->destroy([this, part, name](Result<bool> destroyed) {
+    if (!destroyed.ok()) log::error("DC {}: {}", name, destroyed.error().message());
+    context_.store.txn({}, {Change::remove(cluster_.keys().part(name, context_.config.name))},
+                       [this, name](Result<TxnResult>) {
+                         closing_.erase(name);
+                         on_dc(name);  // it may have come back meanwhile
+                       });
+  });
 }
 
 void Conductor::open_part(const DcRecord& record) {

@@ -45,6 +45,7 @@ class Conductor : private Cluster::Listener, private CoordinatorHost {
   // conductor.cc
   Status open_links_and_parts();
   void on_frame(NodeId peer, const wire::Frame& frame);
+  void close_part(const std::string& name, const std::shared_ptr<DcPart>& part);
   void open_part(const DcRecord& record);
   void publish_part(const std::string& dc, const PartRecord& part);
   std::shared_ptr<DcPart> part(const std::string& dc) const;
@@ -65,6 +66,7 @@ class Conductor : private Cluster::Listener, private CoordinatorHost {
   Rpc::Handler with_part(PartService service);
   void add_services();
   void add_process_services();
+  void add_preflight_services();
   void add_participant_services();
   void add_coordinator_services();
   void create_dc(const DcRecord& record, Done<bool> done);
@@ -95,6 +97,7 @@ class Conductor : private Cluster::Listener, private CoordinatorHost {
   void post_migration(const HttpRequest& request, Reply reply);
   void get_migrations(const HttpRequest& request, Reply reply);
   void get_migration(const HttpRequest& request, Reply reply);
+  Status check_node_of(const DcRecord& dc, const std::string& node) const;
   void cancel_migration(const HttpRequest& request, Reply reply);
   void post_fault(const HttpRequest& request, Reply reply);
 
@@ -106,7 +109,9 @@ class Conductor : private Cluster::Listener, private CoordinatorHost {
   std::unique_ptr<Coordinator> coordinator_;
   boost::asio::steady_timer lease_timer_;
   std::map<std::string, std::shared_ptr<DcPart>> parts_;
+  // DCs of which a part is just made, or unmade, here: then the record is looked at again.
   std::set<std::string> opening_;
+  std::set<std::string> closing_;
   std::map<std::string, MigrationRecord> seen_migrations_;
 };
 

@@ -26,6 +26,7 @@ struct NodeConfig {
   std::string run_dir = "/run/dvs";
   std::string container_helper;  // path of dvs-container
   std::string pager;             // path of dvs-pager
+  std::string tracer;            // path of dvs-tracer
   bool compress_links = false;
   tls::Files tls;  // empty: links are plain
   bool batch_links = true;
@@ -47,6 +48,7 @@ struct NodeContext {
   NodeId id = 0;
   int64_t lease = 0;
   uint64_t incarnation = 0;
+  std::map<std::string, double> sent_per_second = {};  // by node: bytes of memory, at the last time
   std::string no_mover = {};  // why it cannot move memory here; empty: it can
   std::string cpu = {};       // as the engine describes it; empty: not known (yet)
   Rpc* rpc = nullptr;

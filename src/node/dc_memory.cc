@@ -1,11 +1,6 @@
-// This node's part in moving memory: the mover on the source, the pager on the target.
-#include <fcntl.h>
-#include <sys/socket.h>
-
-#include "base/child.h"
+// The source's part in moving memory before the decision.
 #include "base/clock.h"
-#include "base/file.h"
-#include "base/log.h"
+#include "mover/injection_helper.h"
 #include "node/dc_part.h"
 
 namespace dvs {
@@ -13,7 +8,9 @@ namespace {
 
 constexpr int64_t kTellEveryNs = 100'000'000;
 constexpr auto kProposeAgain = std::chrono::milliseconds(200);
-constexpr int kPagerDirectory = 3;  // its descriptor, see apps/dvs-pager
+constexpr auto kKeepLimit = std::chrono::seconds(10);
+
+Error has_ended_error() { return {Code::kNotFound, "the process has ended"}; }
 
 }  // namespace
 
@@ -36,27 +33,85 @@ std::vector<mover::ProcessId> DcPart::processes_of(const std::string& task) cons
   return processes;
 }
 
-void DcPart::copy_memory(const MigrationRecord& record, bool frozen, Done<mover::Round> done) {
+// Where a migration's memory is kept until the process has it: what copies it, and who is asked for
+// it later, agree on that.
+const std::string& DcPart::memory_goes_to(const MigrationRecord& record) {
+  return record.file_server.empty() ? record.target : record.file_server;
+}
+const std::string& DcPart::memory_comes_from(const MigrationRecord& record) {
+  return record.file_server.empty() ? record.source : record.file_server;
+}
+
+// An unknown one, of a node with a newer DVS, is as good as none.
+Packer DcPart::packer_of(const MigrationRecord& record) {
+  auto asked = Packer::make(record.compress);
+  return asked.ok() ? *asked : *Packer::make("none");
+}
+
+MemorySource& DcPart::memory_source(const MigrationRecord& record) {
   auto& memory = memories_[record.id];
-  if (memory == nullptr) {
-    MemorySource::Link link;
-    link.send = [this, record, told_ns = int64_t{0}](std::string_view body) mutable {
-      if (monotonic_ns() - told_ns > kTellEveryNs) {
-        told_ns = monotonic_ns();
-        const MemorySource& source = *memories_.at(record.id);
-        on_progress(record, source.sent_bytes(), source.planned_bytes());
-      }
-      return send(static_cast<const MigrationRecord&>(record), body);
-    };
-    link.congested = [this, record] { return congested(record); };
-    memory = std::make_unique<MemorySource>(context_.executor, record.id, record.bandwidth,
-                                            std::move(link));
-  }
+  if (memory != nullptr) return *memory;
+  MemorySource::Link link;
+  const std::string to = memory_goes_to(record);
+  link.send = [this, record, to, told_ns = int64_t{0}](std::string_view body) mutable {
+    if (monotonic_ns() - told_ns > kTellEveryNs) {
+      told_ns = monotonic_ns();
+      const MemorySource& source = *memories_.at(record.id);
+      on_progress(record, source.sent_bytes(), source.planned_bytes());
+    }
+    return send_image(to, body);
+  };
+  link.congested = [this, to] { return is_congested(to); };
+  auto injector = [tracer = context_.config.tracer](pid_t pid) {
+    return mover::inject_by_helper(tracer, pid);
+  };
+  memory = std::make_unique<MemorySource>(context_.executor, record.id, record.bandwidth,
+                                          packer_of(record), std::move(injector), std::move(link));
+  return *memory;
+}
+
+void DcPart::copy_memory(const MigrationRecord& record, Done<mover::Round> done) {
   auto processes = processes_of(record.task);
-  if (processes.empty()) {
-    return context_.later([done] { done(Error(Code::kNotFound, "the process has ended")); });
-  }
-  memory->round(std::move(processes), frozen, std::move(done));
+  if (processes.empty()) return context_.later([done] { done(has_ended_error()); });
+  memory_source(record).round(std::move(processes), std::move(done));
+}
+
+void DcPart::give_up_copying(const MigrationRecord& record) {
+  if (auto memory = memories_.find(record.id); memory != memories_.end()) memory->second->give_up();
+}
+
+void DcPart::copy_rest(const MigrationRecord& record, uint64_t budget, Done<mover::Round> done) {
+  auto processes = processes_of(record.task);
+  if (processes.empty()) return context_.later([done] { done(has_ended_error()); });
+  if (!record.file_server.empty()) done = entrust(record, std::move(done));
+  memory_source(record).last(std::move(processes), budget, std::move(done));
+}
+
+// After the last round: the file server says that it has everything, and the target is told what it
+// is owed, which is all of it.
+Done<mover::Round> DcPart::entrust(const MigrationRecord& record, Done<mover::Round> done) {
+  return [self = shared_from_this(), record, done](Result<mover::Round> round) {
+    if (!round.ok()) return done(round);
+    const auto server = self->node_id(record.file_server);
+    if (!server) return done(Error(Code::kNotFound, "the file server left the cluster"));
+    const Json args = {{"dc", self->record_.name}, {"id", record.id}};
+    self->context_.rpc->call(
+        *server, "migrate.keep", args, kKeepLimit, [self, record, round, done](Result<Json> kept) {
+          if (!kept.ok()) return done(kept.error().context("the file server"));
+          auto memory = self->memories_.find(record.id);
+          if (memory == self->memories_.end()) return done(Error(Code::kConflict, "given up"));
+          mover::Round entrusted = *round;
+          for (const auto& [pid, ranges] : memory->second->stored()) {
+            entrusted.owed_bytes += mover::total_size(ranges);
+            for (const std::string& body : encode_owed(record.id, pid, ranges)) {
+              if (!self->send_image(record.target, body)) {
+                return done(Error(Code::kUnavailable, "the link to the target is down"));
+              }
+            }
+          }
+          done(entrusted);
+        });
+  };
 }
 
 // The endpoints are those that the task has now: it may have bound and unbound some meanwhile.
@@ -93,51 +148,10 @@ void DcPart::hurry(const std::string& migration, const std::string& why) {
 }
 
 void DcPart::on_round(const MigrationRecord& record, const CopyingSchedule& schedule) {
+  if (record.bandwidth == 0) {
+    context_.sent_per_second[memory_goes_to(record)] = schedule.bytes_per_second();
+  }
   tell_coordinator(record, "migrate.round", to_json(schedule));
 }
-
-// ---- target ----
-
-// Before criu wants it. It goes on without dvsd, until all memory is in place.
-void DcPart::start_pager(const MigrationRecord& record) {
-  const std::string directory = site(record.id).dir;
-  int ends[2];
-  if (Status made = make_dirs(directory); !made.ok()) return log::if_failed(made);
-  const UniqueFd images(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return;
-  const UniqueFd theirs(ends[1]);
-  auto pager = std::make_shared<Pager>();
-  pager->words.reset(ends[0]);
-  ChildOptions options;
-  options.argv = {context_.config.pager, context_.cgroups.kill_file(cgroup_of(record.task))};
-  options.stdin_fd = theirs.get();
-  options.capture_output = true;
-  options.pass_fds = {{images.get(), kPagerDirectory}};
-  auto started = run_child(context_.executor, std::move(options), [pager](ChildResult result) {
-    pager->result = std::move(result);
-    if (auto waiting = std::exchange(pager->waiting, nullptr)) waiting();
-  });
-  if (!started.ok()) return log::error("cannot start the pager: {}", started.error().message());
-  pager->pid = *started;
-  pagers_[record.id] = std::move(pager);
-}
-
-// A pager of an earlier dvsd is waited for by nobody.
-void DcPart::await_memory(const MigrationRecord& record, Done<bool> done) {
-  auto found = pagers_.find(record.id);
-  if (found == pagers_.end()) return context_.later([done] { done(true); });
-  const auto pager = found->second;
-  auto tell = [self = shared_from_this(), id = record.id, pager, done] {
-    self->pagers_.erase(id);
-    if (pager->result->ok()) return done(true);
-    done(Error(Code::kInternal, "the process was ended, since its memory could not be had: " +
-                                    pager->result->describe() + " " + pager->result->output));
-  };
-  if (pager->result) return context_.later(tell);
-  pager->waiting = tell;
-}
-
-// It ends when nobody wants it, or with the processes.
-void DcPart::end_pager(const std::string& migration) { pagers_.erase(migration); }
 
 }  // namespace dvs

@@ -54,6 +54,8 @@ bool DcPart::migrates(const std::string& task, const std::string& other_than) co
 // The next migration of a task may begin as soon as the last one is decided. What is to be done
 // here for the last one comes first: it opens the gates that the next one closes.
 void DcPart::on_migration(const MigrationRecord& record, const MigrationRecord* before) {
+  const bool settled = !is_open(record.state) && record.memory != OwedMemory::kOwed;
+  if (settled) on_memory_settled(record.id);
   if (migrates(record.task, record.id)) {
     postponed_.emplace_back(record, before == nullptr ? std::nullopt : std::optional(*before));
     return;
@@ -100,10 +102,13 @@ void DcPart::begin_migration(const MigrationRecord& record) {
   if (record.target == context_.config.name) {
     targets_[record.id] =
         std::make_shared<Target>(static_cast<TargetHost&>(*this), context_.faults, record);
-    if (!record.algorithm.empty()) start_pager(record);
-    for (auto& done : std::exchange(expected_[record.id], {})) done(true);
-    expected_.erase(record.id);
+    const bool ready = record.algorithm.empty() || pagers_.count(record.id) != 0;
+    if (!ready) start_pager({record.id, record.task, true, record.patience_ms});
+    if (auto pager = pagers_.find(record.id); pager != pagers_.end()) pager->second.record = record;
   }
+  if (record.file_server == context_.config.name) start_keeping(record);
+  for (auto& done : std::exchange(expected_[record.id], {})) done(true);
+  expected_.erase(record.id);
   if (record.source == context_.config.name) {
     auto source = std::make_shared<Source>(context_.executor, static_cast<SourceHost&>(*this),
                                            context_.faults, record);
@@ -121,6 +126,7 @@ void DcPart::end_migration(const MigrationRecord& record) {
   }
   const bool involved = sources_.count(record.id) + targets_.count(record.id) > 0;
   const bool committed = record.state == MigrationState::kCommitted;
+  if (record.file_server == context_.config.name) keep_until_settled(record);
   if (involved && (committed || sources_.count(record.id) > 0)) return;
   // A bystander, or the target of a rollback: the place is in the endpoints' records.
   for (uint32_t slot : record.slots) {
@@ -131,7 +137,7 @@ void DcPart::end_migration(const MigrationRecord& record) {
 }
 
 void DcPart::expect_images(const std::string& migration, Done<bool> done) {
-  if (targets_.count(migration) != 0) return done(true);
+  if (targets_.count(migration) + keepers_.count(migration) != 0) return done(true);
   const auto* entry = context_.cluster.migration(migration);
   if (entry != nullptr && !is_open(entry->record.state)) {
     return done(Error(Code::kConflict, "that migration has ended"));
@@ -139,15 +145,27 @@ void DcPart::expect_images(const std::string& migration, Done<bool> done) {
   expected_[migration].push_back(std::move(done));
 }
 
-void DcPart::on_image(const std::string& migration, std::string_view body) {
-  if (auto found = targets_.find(migration); found != targets_.end()) found->second->on_image(body);
+void DcPart::on_image(NodeId from, const std::string& migration, std::string_view body) {
+  const auto found = targets_.find(migration);
+  const auto target = found == targets_.end() ? nullptr : found->second;
+  if (target != nullptr && target->is_receiving() && node_id(target->record().source) == from) {
+    return target->on_image(body);
+  }
+  if (is_memory(body)) on_memory(from, migration, body);
 }
 
 void DcPart::on_writable(NodeId node) {
   for (auto& [id, source] : std::map(sources_)) {
-    if (node_id(source->record().target) != node) continue;
     if (auto memory = memories_.find(id); memory != memories_.end()) memory->second->on_writable();
-    source->on_writable();
+    if (node_id(source->record().target) == node) source->on_writable();
+  }
+  for (auto& [id, server] : servers_) server->on_writable();
+}
+
+void DcPart::on_link_up(NodeId node) {
+  ops_->on_link_up(node);
+  for (auto& [id, pager] : pagers_) {
+    if (node_id(memory_comes_from(pager.record)) == node) pager.fetch->on_link_up();
   }
 }
 
@@ -155,7 +173,13 @@ void DcPart::on_link_down(NodeId node) {
   for (auto& [id, source] : std::map(sources_)) {
     if (node_id(source->record().target) == node) {
       source->on_target_lost("the link to the target broke");
+    } else if (node_id(source->record().file_server) == node) {
+      source->on_target_lost("the link to the file server broke");
     }
+  }
+  for (auto& [id, server] : servers_) {
+    const auto* entry = context_.cluster.migration(id);
+    if (entry != nullptr && node_id(entry->record.target) == node) server->on_link_down();
   }
   for (auto& [id, target] : std::map(targets_)) {
     if (node_id(target->record().source) == node) {
@@ -304,8 +328,17 @@ void DcPart::freeze(const MigrationRecord& record, Done<bool> done) {
 Status DcPart::check_frozen(const MigrationRecord& record) { return refuse_requests_of(record); }
 
 DumpRequest DcPart::dump_request(const std::string& migration, const Task& task) const {
-  return {site(migration), task.root_pid, context_.cgroups.dir(cgroup_of(task.id)),
-          context_.no_mover.empty(), processes_of(task.id)};
+  DumpRequest request{
+      site(migration),           task.root_pid,         context_.cgroups.dir(cgroup_of(task.id)),
+      context_.no_mover.empty(), processes_of(task.id), {}};
+  const auto memory = memories_.find(migration);
+  const auto noted = notes_.find(migration);
+  if (memory != memories_.end() && !memory->second->notes().empty()) {
+    request.notes = memory->second->notes();
+  } else if (noted != notes_.end()) {
+    request.notes = noted->second;
+  }
+  return request;
 }
 
 void DcPart::dump(const MigrationRecord& record, Done<DumpResult> done) {
@@ -339,8 +372,17 @@ Result<std::vector<Piece>> DcPart::collect(const MigrationRecord& record) {
 }
 
 void DcPart::await_target(const MigrationRecord& record, Done<bool> done) {
-  const auto node = node_id(record.target);
-  if (!node.has_value()) return done(Error(Code::kNotFound, "the target left the cluster"));
+  if (record.file_server.empty()) return await_ready(record, record.target, std::move(done));
+  await_ready(record, record.file_server,
+              [self = shared_from_this(), record, done](Result<bool> ready) {
+                if (!ready.ok()) return done(ready.error().context("the file server"));
+                self->await_ready(record, record.target, done);
+              });
+}
+
+void DcPart::await_ready(const MigrationRecord& record, const std::string& name, Done<bool> done) {
+  const auto node = node_id(name);
+  if (!node.has_value()) return done(Error(Code::kNotFound, name + " left the cluster"));
   context_.rpc->call(*node, "migrate.expect", {{"dc", record_.name}, {"id", record.id}},
                      std::chrono::seconds(10), [done](Result<Json> answer) {
                        if (!answer.ok()) return done(answer.error());
@@ -349,14 +391,10 @@ void DcPart::await_target(const MigrationRecord& record, Done<bool> done) {
 }
 
 bool DcPart::send(const MigrationRecord& record, std::string_view body) {
-  const auto node = node_id(record.target);
-  return node.has_value() && context_.links->send(*node, wire::FrameType::kImage, body);
+  return send_image(record.target, body);
 }
 
-bool DcPart::congested(const MigrationRecord& record) {
-  const auto node = node_id(record.target);
-  return node.has_value() && context_.links->congested(*node);
-}
+bool DcPart::congested(const MigrationRecord& record) { return is_congested(record.target); }
 
 void DcPart::break_link(const MigrationRecord& record) {
   if (const auto node = node_id(record.target)) context_.links->drop(*node, "injected fault");
@@ -371,6 +409,7 @@ void DcPart::go_on(const MigrationRecord& record, Done<bool> done) {
     ops_->on_place_changed(slot);
   }
   memories_.erase(record.id);
+  servers_.erase(record.id);
   log::if_failed(remove_tree(site(record.id).dir));
   serve_requests();
   context_.later([done, thawed] {
@@ -381,7 +420,7 @@ void DcPart::go_on(const MigrationRecord& record, Done<bool> done) {
   });
 }
 
-// COMMIT: the frozen copy is ended; what is left here are the mirrors.
+// COMMIT: the frozen copy is ended, once it is owed to nobody; what is left here are the mirrors.
 void DcPart::let_go(const MigrationRecord& record, Done<bool> done) {
   for (uint32_t slot : record.slots) unwatch(slot);
   const auto target = node_id(record.target);
@@ -389,6 +428,16 @@ void DcPart::let_go(const MigrationRecord& record, Done<bool> done) {
   for (uint32_t slot : record.slots) {
     place(slot);
   }
+  if (const auto task = tasks_.find(record.task); task != tasks_.end()) {
+    task->second.departed = true;
+  }
+  if (!record.file_server.empty()) return end_departed(record, std::move(done));
+  await_settled(record.id,
+                [self = shared_from_this(), record, done] { self->end_departed(record, done); });
+}
+
+void DcPart::end_departed(const MigrationRecord& record, Done<bool> done) {
+  servers_.erase(record.id);
   context_.cgroups.kill(
       context_.executor, cgroup_of(record.task),
       [self = shared_from_this(), record, done](Result<bool> killed) {
@@ -404,6 +453,7 @@ void DcPart::let_go(const MigrationRecord& record, Done<bool> done) {
 
 void DcPart::on_source_finished(const MigrationRecord& record) {
   context_.engine.discard(site(record.id));
+  notes_.erase(record.id);
   report_done(record, {{"role", "source"}});
   sources_.erase(record.id);
   take_up_postponed();
@@ -426,7 +476,12 @@ void DcPart::restore(const MigrationRecord& record, Done<std::unique_ptr<HeldTre
   request.site = site(record.id);
   request.cgroup_procs_files = {context_.cgroups.procs_file(cgroup_of(record.task))};
   request.apart = !record.algorithm.empty();
-  context_.engine.restore(std::move(request), std::move(done));
+  auto begin = [self = shared_from_this(), request = std::move(request), done] {
+    self->context_.engine.restore(request, done);
+  };
+  const auto pager = pagers_.find(record.id);
+  if (pager == pagers_.end()) return begin();
+  pager->second.fetch->await_ready(std::move(begin));
 }
 
 // Binds what the capsule brought, before its owner executes an instruction here. May be repeated
@@ -497,7 +552,10 @@ void DcPart::clean_up(const MigrationRecord& record, Done<bool> done) {
 
 void DcPart::on_target_finished(const MigrationRecord& record) {
   context_.engine.discard(site(record.id));
-  report_done(record, {{"role", "target"}, {"phases", record.phases}});
+  report_done(record, {{"role", "target"},
+                       {"phases", record.phases},
+                       {"faults", record.faults},
+                       {"fault_p99_ms", record.fault_p99_ms}});
   targets_.erase(record.id);
   take_up_postponed();
 }

@@ -225,6 +225,7 @@ void DcPart::update_nodes() {
     entry.state.store(context_.cluster.node(name) != nullptr ? dvk::kNodeUp : dvk::kNodeDown);
   }
   if (ops_ != nullptr) ops_->on_nodes_changed();
+  look_for_lost_targets();
 }
 
 void DcPart::place(uint32_t slot) {

@@ -13,6 +13,8 @@
 #include "base/child.h"
 #include "dvk/node_view.h"
 #include "dvk/region_guard.h"
+#include "migrate/memory_fetch.h"
+#include "migrate/memory_server.h"
 #include "migrate/memory_source.h"
 #include "migrate/source.h"
 #include "migrate/target.h"
@@ -41,6 +43,14 @@ struct TaskDescription {
   Json files;            // [{"path", "size"}]: mapped files
   std::string cpu;       // of its node, base64
   std::string no_mover;  // why the mover cannot carry its memory; empty: it can
+};
+
+// What the target prepares for, after the preflight.
+struct Arrival {
+  std::string migration;
+  std::string task;
+  bool apart = false;  // the mover carries its memory
+  int64_t patience_ms = 0;
 };
 
 class DcPart : public std::enable_shared_from_this<DcPart>,
@@ -78,12 +88,14 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
 
   // ---- from other nodes ----
   void on_operation(NodeId from, const wire::Operation& operation);
-  void on_link_up(NodeId node) { ops_->on_link_up(node); }
+  void on_link_up(NodeId node);
   void on_link_down(NodeId node);
   void on_writable(NodeId node);
-  void on_image(const std::string& migration, std::string_view body);
+  void on_image(NodeId from, const std::string& migration, std::string_view body);
   // Answers once this node knows of the migration (its record has arrived by the watch).
   void expect_images(const std::string& migration, Done<bool> done);
+  // A file server's answer that all memory of that migration is here, and will be kept.
+  Status seal_kept(const std::string& migration);
   // Copying of memory is to end with the round it is in.
   void hurry(const std::string& migration, const std::string& why);
 
@@ -93,14 +105,15 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void commit_manually(const std::string& id, uint32_t slot, int pid, Done<int> done);
 
   // ---- preflight ----
-  Result<TaskDescription> describe(uint32_t slot);
+  // Of memory, when some was last sent to that node; 0: not known.
+  double sent_per_second(const std::string& node) const;
+  Result<TaskDescription> describe(const std::string& migration, uint32_t slot);
   void check_arrival(const TaskDescription& description, Done<bool> done);
   // Starts the engine ahead of migration `id`. Given up again when that does not begin in time.
   void prepare_departure(const std::string& id, const Task& task, std::function<void()> ready);
   Status check_room(const TaskDescription& description) const;
   Status check_ids_and_files(const TaskDescription& description) const;
-  Status prepare_arrival(const std::string& id, const std::string& task, bool apart,
-                         std::function<void()> ready);
+  Status prepare_arrival(const Arrival& arrival, std::function<void()> ready);
 
   const dvk::Region& region() const { return region_; }
 
@@ -123,10 +136,13 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   };
   // dvs-pager, which fills the memory of a task that has arrived.
   struct Pager {
-    pid_t pid = 0;
-    UniqueFd words;
-    std::optional<ChildResult> result;
-    std::function<void()> waiting;
+    MigrationRecord record;  // empty before it begins
+    std::shared_ptr<MemoryFetch> fetch;
+  };
+  // Memory that arrives here as at a file server.
+  struct Keeper {
+    mover::Store store;
+    Status failed;
   };
   // What a process asks through a control slot.
   struct Asked {
@@ -232,12 +248,14 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void dump(const MigrationRecord& record, Done<DumpResult> done) override;
   Result<std::vector<Piece>> collect(const MigrationRecord& record) override;
   void await_target(const MigrationRecord& record, Done<bool> done) override;
+  void await_ready(const MigrationRecord& record, const std::string& name, Done<bool> done);
   bool send(const MigrationRecord& record, std::string_view body) override;
   bool congested(const MigrationRecord& record) override;
   void break_link(const MigrationRecord& record) override;
   void propose_rollback(const MigrationRecord& record, const std::string& reason) override;
   void go_on(const MigrationRecord& record, Done<bool> done) override;
   void let_go(const MigrationRecord& record, Done<bool> done) override;
+  void end_departed(const MigrationRecord& record, Done<bool> done);
   void on_phase(const MigrationRecord& record, const char* phase) override;
   void on_progress(const MigrationRecord& record, uint64_t sent, uint64_t total) override;
   void on_source_finished(const MigrationRecord& record) override;
@@ -250,13 +268,38 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void on_target_finished(const MigrationRecord& record) override;
 
   // dc_memory.cc
-  void copy_memory(const MigrationRecord& record, bool frozen, Done<mover::Round> done) override;
+  void copy_memory(const MigrationRecord& record, Done<mover::Round> done) override;
+  void give_up_copying(const MigrationRecord& record) override;
+  void copy_rest(const MigrationRecord& record, uint64_t budget, Done<mover::Round> done) override;
   void propose_freeze(const MigrationRecord& record) override;
   void on_round(const MigrationRecord& record, const CopyingSchedule& schedule) override;
-  void await_memory(const MigrationRecord& record, Done<bool> done) override;
   bool runs_in_dc(pid_t host_pid) const;
   std::vector<mover::ProcessId> processes_of(const std::string& task) const;
-  void start_pager(const MigrationRecord& record);
+  static const std::string& memory_goes_to(const MigrationRecord& record);
+  static const std::string& memory_comes_from(const MigrationRecord& record);
+  static Packer packer_of(const MigrationRecord& record);
+  MemorySource& memory_source(const MigrationRecord& record);
+  Done<mover::Round> entrust(const MigrationRecord& record, Done<mover::Round> done);
+
+  // dc_owed.cc
+  bool send_image(const std::string& to, std::string_view body);
+  bool is_congested(const std::string& to);
+  void on_memory(NodeId from, const std::string& migration, std::string_view body);
+  MemoryServer* server_of(const MigrationRecord& record);
+  void serve(const MigrationRecord& record, const MemoryFrame& want);
+  void start_keeping(const MigrationRecord& record);
+  static void keep(Keeper& keeper, const MemoryFrame& frame);
+  void keep_until_settled(const MigrationRecord& record);
+  void end_keeping(const std::string& migration);
+  void settle_memory(const std::string& migration, OwedMemory memory, const std::string& reason);
+  void await_settled(const std::string& migration, std::function<void()> then);
+  void on_memory_settled(const std::string& migration);
+  void look_for_lost_targets();
+  void start_pager(const Arrival& arrival);
+  void use_pager(const std::string& migration, UniqueFd socket);
+  void await_memory(const MigrationRecord& record, Done<Json> done) override;
+  void tell_of_fetching(const std::string& migration);
+  void memory_ended(const MigrationRecord& record, const Done<Json>& done);
   void end_pager(const std::string& migration);
 
   bool migrates(const std::string& task, const std::string& other_than = "") const;
@@ -302,7 +345,11 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   std::map<std::string, std::shared_ptr<Source>> sources_;
   std::map<std::string, std::shared_ptr<Target>> targets_;
   std::map<std::string, std::unique_ptr<MemorySource>> memories_;  // by migration
-  std::map<std::string, std::shared_ptr<Pager>> pagers_;           // by migration
+  std::map<std::string, NotesOfProcesses> notes_;                  // by migration: the preflight's
+  std::map<std::string, std::unique_ptr<MemoryServer>> servers_;   // by migration
+  std::map<std::string, Keeper> keepers_;                          // by migration
+  std::map<std::string, Pager> pagers_;                            // by migration
+  std::map<std::string, std::vector<std::function<void()>>> when_settled_;  // by migration
   std::map<std::string, std::vector<Done<bool>>> expected_;
   std::vector<std::pair<MigrationRecord, std::optional<MigrationRecord>>> postponed_;
 };

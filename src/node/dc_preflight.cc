@@ -4,12 +4,13 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include <fstream>
 #include <set>
+#include <sstream>
 
 #include "base/base64.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "migrate/engine/movable.h"
 #include "node/dc_part.h"
 
 namespace dvs {
@@ -32,9 +33,9 @@ struct Mappings {
   bool incomplete = false;  // somebody answers its page faults
 };
 
-// What a process has mapped, from /proc/PID/smaps.
-void add_mappings(pid_t pid, Mappings& mappings) {
-  std::ifstream smaps("/proc/" + std::to_string(pid) + "/smaps");
+// What a process has mapped, of /proc/PID/smaps.
+void add_mappings(const std::string& text, Mappings& mappings) {
+  std::istringstream smaps(text);
   for (std::string line; std::getline(smaps, line);) {
     if (line.starts_with("Rss:")) {
       mappings.resident_bytes += std::strtoull(line.c_str() + 4, nullptr, 10) * 1024;
@@ -49,7 +50,7 @@ void add_mappings(pid_t pid, Mappings& mappings) {
 
 }  // namespace
 
-Result<TaskDescription> DcPart::describe(uint32_t slot) {
+Result<TaskDescription> DcPart::describe(const std::string& migration, uint32_t slot) {
   const Task* task = task_of(slot);
   if (task == nullptr || bound_.count(slot) == 0) {
     return Error(Code::kNotFound, "the process of that endpoint is not on this node");
@@ -72,11 +73,17 @@ Result<TaskDescription> DcPart::describe(uint32_t slot) {
   }
   DVS_ASSIGN(auto threads, threads_of_cgroup(context_.cgroups.dir(cgroup_of(task->id))));
   Mappings mappings;
+  NotesOfProcesses notes;
+  std::vector<mover::ProcessId> processes;
   for (const ThreadIds& ids : threads) {
     description.threads.push_back(ids.dc_tid);
     if (ids.host_tid != ids.host_pid) continue;
     description.pids.push_back(ids.dc_pid);
-    add_mappings(ids.host_pid, mappings);
+    processes.push_back({ids.host_pid, ids.dc_pid});
+    auto smaps = read_file("/proc/" + std::to_string(ids.host_pid) + "/smaps");
+    if (!smaps.ok()) continue;
+    add_mappings(*smaps, mappings);
+    notes[ids.host_pid] = mover::MapNotes(*smaps);
   }
   // What a dvs-pager is still filling would be copied as zeros.
   if (mappings.incomplete) {
@@ -84,6 +91,8 @@ Result<TaskDescription> DcPart::describe(uint32_t slot) {
         Code::kConflict,
         "the memory of that process is still arriving (or it uses userfaultfd); try again");
   }
+  DVS_TRY(check_movable(processes, task->root_pid));
+  notes_[migration] = std::move(notes);
   description.memory_bytes = mappings.resident_bytes;
   description.cpu = context_.cpu;
   description.no_mover = context_.no_mover;
@@ -94,6 +103,11 @@ Result<TaskDescription> DcPart::describe(uint32_t slot) {
     description.files.push_back({{"path", path}, {"size", info.st_size}});
   }
   return description;
+}
+
+double DcPart::sent_per_second(const std::string& node) const {
+  const auto found = context_.sent_per_second.find(node);
+  return found == context_.sent_per_second.end() ? 0 : found->second;
 }
 
 void DcPart::check_arrival(const TaskDescription& description, Done<bool> done) {
@@ -168,10 +182,11 @@ void DcPart::prepare_departure(const std::string& id, const Task& task,
   discard_unless_begun(id, "");
 }
 
-Status DcPart::prepare_arrival(const std::string& id, const std::string& task, bool apart,
-                               std::function<void()> ready) {
+Status DcPart::prepare_arrival(const Arrival& arrival, std::function<void()> ready) {
+  const auto& [id, task, apart, patience_ms] = arrival;
   if (!is_plain_id(id) || !is_plain_id(task)) return Error(Code::kInvalid, "a bad id");
   DVS_TRY(context_.cgroups.create(cgroup_of(task)));
+  if (apart) start_pager(arrival);
   context_.engine.prepare_restore({site(id), {context_.cgroups.procs_file(cgroup_of(task))}, apart},
                                   std::move(ready));
   discard_unless_begun(id, task);
@@ -183,6 +198,8 @@ void DcPart::discard_unless_begun(const std::string& id, const std::string& task
     auto self = weak.lock();
     if (self == nullptr || self->context_.cluster.migration(id) != nullptr) return;
     self->context_.engine.discard(self->site(id));
+    self->notes_.erase(id);
+    self->end_pager(id);
     log::if_failed(remove_tree(self->site(id).dir));
     if (task.empty() || self->tasks_.count(task) != 0) return;
     // A later migration of it may have begun, and its process be in that cgroup, held.

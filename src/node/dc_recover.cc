@@ -17,6 +17,10 @@ void DcPart::recover() {
       continue;
     }
     const MigrationRecord& record = entry->record;
+    if (record.file_server == context_.config.name) {
+      if (!is_open(record.state)) keep_until_settled(record);
+      continue;
+    }
     if (record.target != context_.config.name) continue;
     auto target =
         std::make_shared<Target>(static_cast<TargetHost&>(*this), context_.faults, record);

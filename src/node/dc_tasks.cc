@@ -238,7 +238,9 @@ Json DcPart::processes() const {
 
 Result<Json> DcPart::log(const std::string& id, uint64_t offset, uint64_t max) const {
   auto found = tasks_.find(id);
-  if (found == tasks_.end()) return Error(Code::kNotFound, "no task " + id + " on this node");
+  if (found == tasks_.end() || found->second.departed) {
+    return Error(Code::kNotFound, "no task " + id + " on this node");
+  }
   const std::string path = paths::log_file(id);
   DVS_ASSIGN(const UniqueFd file, open_shared(dir_, path, O_RDONLY));
   struct stat info {};

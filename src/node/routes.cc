@@ -361,7 +361,15 @@ namespace {
 // When what memory moves, and how long that may take.
 Status read_schedule(const Json& body, MigrationRequest& asked) {
   DVS_ASSIGN(asked.algorithm, json_get_or<std::string>(body, "algorithm", "auto"));
-  DVS_TRY(choose_algorithm(asked.algorithm, 0));
+  DVS_ASSIGN(asked.file_server, json_get_or<std::string>(body, "file_server", ""));
+  DVS_ASSIGN(asked.compress, json_get_or<std::string>(body, "compress", "auto"));
+  if (auto packer = Packer::make(asked.compress); !packer.ok()) return packer.error();
+  ChoiceFacts facts;
+  facts.file_server = !asked.file_server.empty();
+  DVS_TRY(choose_algorithm(asked.algorithm, facts));
+  DVS_ASSIGN(const int patience_ms, json_get_or<int>(body, "patience_ms", 30'000));
+  if (patience_ms < 100) return Error(Code::kInvalid, "the patience must be at least 100 ms");
+  asked.patience = std::chrono::milliseconds(patience_ms);
   DVS_ASSIGN(const int downtime_ms, json_get_or<int>(body, "max_downtime_ms", 10));
   DVS_ASSIGN(const auto on_timeout, json_get_or<std::string>(body, "on_timeout", "cancel"));
   if (downtime_ms < 1) return Error(Code::kInvalid, "the downtime aimed at must be positive");
@@ -411,6 +419,18 @@ void Conductor::cancel_migration(const HttpRequest& request, Reply reply) {
                      });
 }
 
+// Whether something of the DC can go to that node.
+Status Conductor::check_node_of(const DcRecord& dc, const std::string& node) const {
+  if (!id_of(node).has_value()) {
+    return Error(Code::kNotFound, "there is no node '" + node + "'");
+  }
+  if (!contains(dc.nodes, node)) return not_in_dc(dc, node);
+  if (cluster_.node(node) == nullptr) {
+    return Error(Code::kUnavailable, "node '" + node + "' is down");
+  }
+  return {};
+}
+
 void Conductor::post_migration(const HttpRequest& request, Reply reply) {
   MigrationRequest asked;
   auto dc_name = json_get<std::string>(request.body, "dc");
@@ -425,16 +445,17 @@ void Conductor::post_migration(const HttpRequest& request, Reply reply) {
   auto place = locate(*dc_name, *endpoint);
   if (!place.ok()) return reply->fail(place.error());
   const DcRecord& dc = *cluster_.dc(*dc_name);
-  if (!id_of(*target).has_value()) {
-    return reply->fail(Error(Code::kNotFound, "there is no node '" + *target + "'"));
+  Status usable = check_node_of(dc, *target);
+  if (usable.ok() && place->first == *target) {
+    usable = Error(Code::kInvalid, "it runs on node '" + *target + "' already");
   }
-  if (!contains(dc.nodes, *target)) return reply->fail(not_in_dc(dc, *target));
-  if (place->first == *target) {
-    return reply->fail(Error(Code::kInvalid, "it runs on node '" + *target + "' already"));
+  if (const std::string& server = asked.file_server; usable.ok() && !server.empty()) {
+    usable = check_node_of(dc, server);
+    if (server == place->first || server == *target) {
+      usable = Error(Code::kInvalid, "the file server must be a third node");
+    }
   }
-  if (cluster_.node(*target) == nullptr) {
-    return reply->fail(Error(Code::kUnavailable, "node '" + *target + "' is down"));
-  }
+  if (!usable.ok()) return reply->fail(usable.error());
   asked.dc = dc.name;
   asked.endpoint = *endpoint;
   asked.slot = place->second;
@@ -479,7 +500,8 @@ void Conductor::get_migration(const HttpRequest& request, Reply reply) {
   }
   const MigrationRecord& record = entry->record;
   const auto coordinator = id_of(record.coordinator);
-  if (!is_open(record.state) || !coordinator.has_value()) return reply->reply(to_json(record));
+  const bool goes_on = is_open(record.state) || record.memory == OwedMemory::kOwed;
+  if (!goes_on || !coordinator.has_value()) return reply->reply(to_json(record));
   // The rest the coordinator knows; without it the record alone is the answer.
   rpc_->call(*coordinator, "migrate.status", {{"id", record.id}}, std::chrono::seconds(2),
              [reply, record](Result<Json> progress) {

@@ -66,6 +66,7 @@ Rpc::Handler Conductor::with_part(PartService service) {
 
 void Conductor::add_services() {
   add_process_services();
+  add_preflight_services();
   add_participant_services();
   add_coordinator_services();
 }
@@ -112,18 +113,22 @@ void Conductor::add_process_services() {
   });
 }
 
-void Conductor::add_participant_services() {
+void Conductor::add_preflight_services() {
   using Part = std::shared_ptr<DcPart>;
   rpc_->handle("migrate.describe",
                with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
                  auto slot = json_get<uint32_t>(args, "slot");
                  auto id = json_get<std::string>(args, "id");
-                 if (!slot.ok() || !id.ok()) return reply(Error(Code::kInvalid, "bad request"));
-                 auto description = dc->describe(*slot);
+                 auto target = json_get<std::string>(args, "target");
+                 if (!slot.ok() || !id.ok() || !target.ok()) {
+                   return reply(Error(Code::kInvalid, "bad request"));
+                 }
+                 auto description = dc->describe(*id, *slot);
                  if (!description.ok()) return reply(description.error());
                  Json json = to_json(*description);
                  const Task* task = dc->task_of(*slot);
                  json["pid"] = task->root_pid;
+                 json["bytes_per_second"] = dc->sent_per_second(*target);
                  dc->prepare_departure(*id, *task, [reply, json] { reply(json); });
                }));
   rpc_->handle(
@@ -134,15 +139,21 @@ void Conductor::add_participant_services() {
         if (!description.ok()) return reply(description.error());
         auto id = json_get<std::string>(args, "id");
         auto apart = json_get<bool>(args, "apart");
-        if (!id.ok() || !apart.ok()) return reply(Error(Code::kInvalid, "bad request"));
-        dc->check_arrival(*description, [dc, id = *id, apart = *apart, task = description->task,
-                                         reply](Result<bool> fit) {
+        auto patience = json_get<int64_t>(args, "patience_ms");
+        if (!id.ok() || !apart.ok() || !patience.ok()) {
+          return reply(Error(Code::kInvalid, "bad request"));
+        }
+        const Arrival arrival{*id, description->task, *apart, *patience};
+        dc->check_arrival(*description, [dc, arrival, reply](Result<bool> fit) {
           if (!fit.ok()) return reply(fit.error());
-          Status prepared =
-              dc->prepare_arrival(id, task, apart, [reply] { reply(Json::object()); });
+          Status prepared = dc->prepare_arrival(arrival, [reply] { reply(Json::object()); });
           if (!prepared.ok()) reply(prepared.error());
         });
       }));
+}
+
+void Conductor::add_participant_services() {
+  using Part = std::shared_ptr<DcPart>;
   rpc_->handle("migrate.expect",
                with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
                  auto id = json_get<std::string>(args, "id");
@@ -151,6 +162,14 @@ void Conductor::add_participant_services() {
                    if (!ready.ok()) return reply(ready.error());
                    reply(Json::object());
                  });
+               }));
+  rpc_->handle("migrate.keep",
+               with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
+                 auto id = json_get<std::string>(args, "id");
+                 if (!id.ok()) return reply(id.error());
+                 Status sealed = dc->seal_kept(*id);
+                 if (!sealed.ok()) return reply(sealed.error());
+                 reply(Json::object());
                }));
   rpc_->handle("migrate.hurry",
                with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
@@ -283,26 +302,28 @@ void Conductor::create_dc(const DcRecord& asked, Done<bool> done) {
       });
 }
 
-// Waits until every node of a DC has its part, or one says why not.
+// Waits until every node of a DC has its part, or one says why not, and no other node has one.
 void Conductor::await_parts(const std::string& dc, int64_t until_ns, Done<bool> done) {
   const DcRecord* record = cluster_.dc(dc);
   const auto& parts = cluster_.parts(dc);
-  bool all = record != nullptr;
-  std::string missing;
-  for (const std::string& node : record == nullptr ? std::vector<std::string>{} : record->nodes) {
+  const auto nodes = record == nullptr ? std::vector<std::string>{} : record->nodes;
+  std::string late = record == nullptr ? "it has not been made" : "";
+  for (const std::string& node : nodes) {
     const auto found = parts.find(node);
     if (found == parts.end()) {
-      all = false;
-      missing = node;
+      late = "node '" + node + "' has not made its part";
     } else if (!found->second.ready) {
       return done(Error(Code::kInternal, "node '" + node + "' cannot make its part of DC " + dc +
                                              ": " + found->second.error));
     }
   }
-  if (all) return done(true);
+  for (const auto& [node, part] : parts) {
+    const bool left = std::find(nodes.begin(), nodes.end(), node) == nodes.end();
+    if (left && part.ready) late = "node '" + node + "' has not ended its part";
+  }
+  if (late.empty()) return done(true);
   if (monotonic_ns() > until_ns) {
-    return done(Error(Code::kTimeout,
-                      "node '" + missing + "' has not made its part of DC " + dc + " in time"));
+    return done(Error(Code::kTimeout, "DC " + dc + ": " + late + " in time"));
   }
   run_after(context_.executor, std::chrono::milliseconds(10),
             [this, dc, until_ns, done] { await_parts(dc, until_ns, done); });

@@ -19,6 +19,8 @@ struct Task {
   // Set when its last process has ended (on this node).
   std::optional<int> exit_status;  // as of wait(2); absent: unknown
   bool ended = false;
+  // It runs on another node; here its memory is kept until that has come. (Not in the JSON.)
+  bool departed = false;
 };
 
 Json to_json(const Task& task);

@@ -12,6 +12,7 @@
 #include <sstream>
 #include <thread>
 
+#include "base/child.h"
 #include "base/file.h"
 #include "dvk/dvk.h"
 
@@ -358,6 +359,29 @@ void ClusterTest::await_links() {
     auto info = local::info(dir_);
     return info.ok() && std::all_of(info->nodes.begin(), info->nodes.end(), all_up);
   })) << "the nodes are not linked";
+}
+
+void ClusterTest::power_off(const std::string& name) { ASSERT_OK(local::kill_node(dir_, name)); }
+
+void ClusterTest::power_on(const std::string& name) {
+  ASSERT_OK(local::join(dir_, name));
+  await_links();
+  const auto parts_ready = [&] {
+    auto dcs = call("GET", "/v1/dcs");
+    return dcs.ok() && to_text(*dcs).find("\"ready\":false") == std::string::npos;
+  };
+  EXPECT_TRUE(eventually(parts_ready));
+}
+
+void ClusterTest::set_network(const std::string& name, bool up) {
+  ChildOptions options;
+  options.argv = {"nsenter", "-t",   std::to_string(node(name).holder_pid),
+                  "-n",      "ip",   "link",
+                  "set",     "eth0", up ? "up" : "down"};
+  options.capture_output = true;
+  const auto done = run_child_blocking(options);
+  ASSERT_OK(done);
+  EXPECT_TRUE(done->ok()) << done->output;
 }
 
 void ClusterTest::restart_dvsd(const std::string& name) {

@@ -97,6 +97,11 @@ class ClusterTest : public testing::Test {
   // Waits until a dvsd other than `before` answers there.
   void await_dvsd(const std::string& node, pid_t before);
   void restart_dvsd(const std::string& node);
+  // Power-off of the node, and a start with nothing of what it had.
+  void power_off(const std::string& node);
+  void power_on(const std::string& node);
+  // Its network goes down, or comes back.
+  void set_network(const std::string& node, bool up);
   // Waits until all nodes have links to each other.
   static void await_links();
   // A path on the node, as seen from here.

@@ -22,6 +22,17 @@ TEST_F(DcLife, ExtendedAndShrunk) {
   expect_serves(server, "n1");
 }
 
+// Its containers end and begin, one after the other.
+TEST_F(DcLife, ANodeIsRemovedAndAddedAtOnce) {
+  make_dc("lab");
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_OK(call("DELETE", "/v1/dcs/lab/nodes/n1"));
+    ASSERT_OK(call("POST", "/v1/dcs/lab/nodes", {{"node", "n1"}}));
+  }
+  expect_serves(run("lab", "n1", 5, {"echo_server"}), "n2");
+  ASSERT_OK(call("DELETE", "/v1/dcs/lab/nodes/n3"));
+}
+
 TEST_F(DcLife, RemovedOnlyWhenEmptyUnlessForced) {
   make_dc("lab");
   run("lab", "n1", 7, {"receiver"});

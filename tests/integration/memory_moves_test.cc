@@ -3,52 +3,13 @@
 
 #include <thread>
 
-#include "base/file.h"
-#include "cluster_fixture.h"
+#include "memory_fixture.h"
 
 namespace dvs::integration {
 namespace {
 
-class MemoryMoves : public ClusterTest {
+class MemoryMoves : public MemoryTest {
  protected:
-  static void SetUpTestSuite() {
-    local::UpOptions options;
-    options.run_bytes = 2ull << 30;
-    start_cluster(options);
-  }
-
-  // Three threads, each with `pages` of its own and mappings that come and go.
-  Process start_writer(int pages) {
-    Process writer = run("lab", "n1", 5, {"memory", "3", std::to_string(pages)});
-    EXPECT_TRUE(wait_log(writer, "going"));
-    return writer;
-  }
-
-  // Its threads are at work, and say nothing against their memory.
-  void expect_writes(const Process& writer) {
-    const Process asker = run(writer.dc, "n3", {"asker", std::to_string(writer.endpoint), "1"});
-    EXPECT_TRUE(wait_log(asker, "answer 0 "));
-    EXPECT_EQ(log(writer).find("BAD"), std::string::npos) << log(writer);
-    EXPECT_EQ(copies(writer), 1);
-  }
-
-  Json move(const Process& process, const std::string& target,
-            const std::function<void(const std::string&)>& on_phase = {}) {
-    auto record = migrate(process, target, on_phase);
-    EXPECT_OK(record);
-    return record.ok() ? *record : Json::object();
-  }
-
-  // Of the process: does a tracker of ours watch some of its memory?
-  static bool is_tracked(const Process& process) {
-    bool tracked = false;
-    for (const pid_t pid : host_pids(process)) {
-      const auto smaps = read_file("/proc/" + std::to_string(pid) + "/smaps");
-      tracked |= smaps.ok() && smaps->find(" uw ") != std::string::npos;
-    }
-    return tracked;
-  }
-
   // SIGKILL to what fills the memory of this cluster's processes, not to its guardian.
   static int kill_pager_workers() {
     const auto command_of = [](const std::string& pid) {
@@ -79,12 +40,14 @@ class MemoryMoves : public ClusterTest {
   }
 };
 
+constexpr const char* kCompress[] = {"auto", "lz4", "zstd", "none"};
+
 TEST_F(MemoryMoves, EveryWordIsRightAfterEachMove) {
   make_dc("lab");
   const Process writer = start_writer(4000);  // 47 MiB
   const char* const nodes[] = {"n2", "n3", "n1"};
   for (int i = 0; i < 12; ++i) {
-    how_ = {{"algorithm", i % 3 == 2 ? "total-copy" : "pre-copy"}};
+    how_ = {{"algorithm", i % 3 == 2 ? "total-copy" : "pre-copy"}, {"compress", kCompress[i % 4]}};
     const Json record = move(writer, nodes[i % 3]);
     ASSERT_EQ(record["state"], "committed") << record;
     EXPECT_EQ(record["algorithm"], how_["algorithm"]);
@@ -110,7 +73,7 @@ TEST_F(MemoryMoves, AutoCopiesAheadWhatIsLargeAndSaysWhy) {
 TEST_F(MemoryMoves, CanceledWhileItCopiesItGoesOnUntouched) {
   make_dc("lab");
   const Process writer = start_writer(20'000);  // 234 MiB
-  how_ = {{"algorithm", "pre-copy"}};
+  how_ = {{"algorithm", "pre-copy"}, {"bandwidth", 1 << 20}};
   std::thread canceler;
   const Json record = move(writer, "n2", [&](const std::string& phase) {
     if (phase == "copy") canceler = std::thread([this] { cancel_open_migration(); });
@@ -120,8 +83,9 @@ TEST_F(MemoryMoves, CanceledWhileItCopiesItGoesOnUntouched) {
   EXPECT_EQ(record["reason"], "canceled");
   EXPECT_EQ(record["frozen_ms"], 0.0) << "it never stopped";
   EXPECT_EQ(place(writer).first, "n1");
-  EXPECT_TRUE(eventually([&] { return !is_tracked(writer); }));
+  EXPECT_TRUE(eventually([&] { return !is_tracked(writer); })) << "nobody waits for the rest";
   expect_writes(writer);
+  how_.erase("bandwidth");
   must_move(writer, "n2");
   expect_writes(writer);
 }
@@ -149,6 +113,8 @@ TEST_F(MemoryMoves, CopyingTakesNoMoreThanTheBandwidthItHas) {
   EXPECT_GT(record["phases"]["copy"], 430.0) << "47 MiB at 100 MiB/s";
   how_["bandwidth"] = 1;
   EXPECT_REFUSED(migrate(writer, "n1"), Code::kInvalid, "64 KiB");
+  how_ = {{"compress", "gzip"}};
+  EXPECT_REFUSED(migrate(writer, "n1"), Code::kInvalid, "zstd");
   expect_writes(writer);
 }
 

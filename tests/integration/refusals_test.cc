@@ -155,12 +155,23 @@ TEST_F(Refusals, AProcessThatTheEngineCannotMove) {
   const Process unmovable = run("lab", "n1", {"unmovable"});
   ASSERT_TRUE(eventually([&] { return !log(unmovable).empty(); }));
   ASSERT_EQ(log(unmovable).find("no io_uring"), std::string::npos) << log(unmovable);
-  auto migration = migrate(unmovable, "n2");
-  const std::string reason =
-      migration.ok() ? migration->at("reason").get<std::string>() : migration.error().message();
-  EXPECT_NE(reason.find("io_uring"), std::string::npos) << reason;
+  EXPECT_REFUSED(migrate(unmovable, "n2"), Code::kUnsupported, "io_uring");
   EXPECT_EQ(place(unmovable), std::make_pair(std::string("n1"), unmovable.pid));
   EXPECT_TRUE(wait_log(unmovable, "tick", log(unmovable).size())) << "it must go on";
+}
+
+// The engine would leave the orphan behind.
+TEST_F(Refusals, ATreeThatHasLostAPart) {
+  make_dc("lab");
+  const char* script = "(sleep 1000 & echo started); exec sleep 1000";
+  const Process tree = run("lab", "n1", {"/bin/sh", "-c", script});
+  ASSERT_TRUE(wait_log(tree, "started"));
+  ASSERT_TRUE(eventually([&] {
+    const auto refused = migrate(tree, "n2");
+    return !refused.ok() && refused.error().code() == Code::kUnsupported &&
+           refused.error().message().find("has lost its parent") != std::string::npos;
+  }));
+  EXPECT_EQ(place(tree), std::make_pair(std::string("n1"), tree.pid));
 }
 
 TEST_F(Refusals, StrangersOnALink) {

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <map>
 #include <set>
+#include <sstream>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -15,6 +16,7 @@
 #include "migrate/engine/command.h"
 #include "migrate/engine/criu_log.h"
 #include "migrate/engine/engine.h"
+#include "migrate/engine/filter_files.h"
 #include "migrate/engine/gate.h"
 #include "migrate/engine/preflight.h"
 #include "migrate/engine/process_tree.h"
@@ -135,8 +137,8 @@ void Dump::done() {
   ::unlink((site_.dir + "/timens-0.img").c_str());
   const auto done = std::exchange(done_, nullptr);
   if (request_.apart) {
-    if (auto complete = complete_images(site_.dir, request_.processes); !complete.ok()) {
-      return done(complete.error());
+    if (auto hidden = check_hidden(site_.dir, request_.processes); !hidden.ok()) {
+      return done(hidden.error());
     }
   }
   done(DumpResult{image_bytes(site_.dir), monotonic_ns() - started_ns_});
@@ -205,7 +207,7 @@ void Restore::held() {
 }
 
 void Restore::ended(const ChildResult& result) {
-  if (!late_) finish(failure(site_, kRestoreLog, result));
+  if (!late_ && done_) finish(failure(site_, kRestoreLog, result));
 }
 
 void Restore::timed_out() {
@@ -221,11 +223,16 @@ void Restore::timed_out() {
 
 class CriuEngine final : public Engine {
  public:
-  CriuEngine(Executor& executor, CriuOptions options, std::string version)
-      : executor_(executor), options_(std::move(options)), version_("criu " + version) {}
+  CriuEngine(Executor& executor, CriuOptions options, std::string version,
+             std::string why_not_apart)
+      : executor_(executor),
+        options_(std::move(options)),
+        version_("criu " + version),
+        why_not_apart_(std::move(why_not_apart)) {}
   ~CriuEngine() override;
 
   const std::string& version() const override { return version_; }
+  const std::string& why_not_apart() const override { return why_not_apart_; }
   void prepare_dump(const DumpRequest& request, std::function<void()> ready) override;
   void prepare_restore(const RestoreRequest& request, std::function<void()> ready) override;
   void warm_up(const EngineSite& site) override { probe_kernel(site); }
@@ -262,6 +269,7 @@ class CriuEngine final : public Engine {
   Executor& executor_;
   const CriuOptions options_;
   const std::string version_;
+  const std::string why_not_apart_;
   std::map<std::string, Command> prepared_;    // by "VERB DIR"
   std::set<std::vector<std::string>> probed_;  // prefixes
 };
@@ -287,8 +295,6 @@ Result<CriuEngine::Command> CriuEngine::launch_dump(const DumpRequest& request) 
   DVS_TRY(make_dirs(dir));
   DVS_ASSIGN(const auto names, list_dir(dir));
   if (!names.empty()) return Error(Code::kInvalid, dir + " is not empty");
-  // criu looks whether it is there before it is told to go.
-  if (request.apart) DVS_TRY(make_dirs(dir + "/" + kEarlierDump));
   DVS_ASSIGN(const UniqueFd freezer, open_directory(request.freezer_dir));
   return launch(request.site, dump_job(request), freezer.get(), {});
 }
@@ -342,11 +348,16 @@ void CriuEngine::discard(const EngineSite& site) {
 }
 
 Status CriuEngine::try_dump(const DumpRequest& request, const Done<DumpResult>& done) {
+  const bool prepared = prepared_.count(key(kDump, request.site)) != 0;
   Command command = take(kDump, request.site);
   if (command == nullptr) {
+    // It has failed, and left its log. Once more, to learn why.
+    if (prepared) DVS_TRY(remove_tree(request.site.dir));
     DVS_ASSIGN(command, launch_dump(request));
   }
-  if (request.apart) DVS_TRY(make_earlier_dump(request.site.dir, request.processes));
+  if (request.apart) {
+    DVS_TRY(hide_movable_memory(request.site.dir, request.processes, request.notes));
+  }
   std::make_shared<Dump>(executor_, request.site, command)->start(request, options_.timeout, done);
   return {};
 }
@@ -387,6 +398,32 @@ std::string usable_version(const std::string& output) {
   return std::string(line.substr(line.find(' ') + 1));
 }
 
+// A criu that is linked statically, or is run by a wrapper that cleans the environment, does not
+// load the library that hides memory from it. (The wrapper's shell may.)
+std::string why_not_apart(const CriuOptions& options) {
+  constexpr int kProbeFd = 3;
+  const std::string library =
+      options.runner.substr(0, options.runner.rfind('/') + 1) + kFilterLibrary;
+  if (::access(library.c_str(), R_OK) != 0) return library + " is missing";
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return "no pipe can be made";
+  const UniqueFd told(ends[0]);
+  const UniqueFd tell(ends[1]);
+  ChildOptions run;
+  run.argv = {options.program, "--version"};
+  run.env = {"LD_PRELOAD=" + library, std::string(kFilterProbe) + "=" + std::to_string(kProbeFd)};
+  run.pass_fds = {{tell.get(), kProbeFd}};
+  run.timeout = std::chrono::seconds(10);
+  static_cast<void>(run_child_blocking(std::move(run)));
+  char text[4096];
+  const ssize_t size = ::read(told.get(), text, sizeof text);
+  std::istringstream programs(std::string(text, size > 0 ? static_cast<size_t>(size) : 0));
+  for (std::string program; std::getline(programs, program);) {
+    if (program != "sh" && program != "dash" && program != "bash") return {};
+  }
+  return options.program + " does not load libraries by LD_PRELOAD";
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Engine>> open_criu(Executor& executor, CriuOptions options) {
@@ -406,8 +443,9 @@ Result<std::unique_ptr<Engine>> open_criu(Executor& executor, CriuOptions option
   if (::access(options.runner.c_str(), X_OK) != 0) {
     return errno_error("cannot run " + options.runner);
   }
+  std::string why_not = why_not_apart(options);
   return std::unique_ptr<Engine>(
-      std::make_unique<CriuEngine>(executor, std::move(options), version));
+      std::make_unique<CriuEngine>(executor, std::move(options), version, std::move(why_not)));
 }
 
 }  // namespace dvs

@@ -30,6 +30,7 @@ struct DumpRequest {
   // Leave movable memory (mover/memory_map.h) out of the images: somebody else carries it.
   bool apart = false;
   std::vector<mover::ProcessId> processes = {};  // of the tree; for dump(), when `apart`
+  NotesOfProcesses notes = {};                   // of a moment ago; make that dump quicker
 };
 
 struct RestoreRequest {
@@ -63,6 +64,8 @@ class Engine {
 
   // The engine's name and version, e.g. "criu 4.2.1".
   virtual const std::string& version() const = 0;
+  // Why dumps `apart` fail on this node; empty: they do not.
+  virtual const std::string& why_not_apart() const = 0;
 
   // Optional, ahead of dump() or restore() for the same site, task and cgroups: starts the engine's
   // process so that it only waits for the word, which halves the time of the operation proper. The

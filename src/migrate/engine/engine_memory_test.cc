@@ -11,6 +11,7 @@
 #include "container/process_ids.h"
 #include "migrate/engine/testing/engine_fixture.h"
 #include "mover/copier.h"
+#include "mover/pager_words.h"
 #include "mover/store.h"
 
 namespace dvs::testing {
@@ -24,6 +25,10 @@ class IntoStore final : public mover::PageSink {
     return store_.write(dc_pid, address, bytes);
   }
   Status drop(pid_t dc_pid, mover::PageRange range) override { return store_.drop(dc_pid, range); }
+  Status owe(pid_t dc_pid, const mover::PageRanges& ranges) override {
+    for (const mover::PageRange& range : ranges) DVS_TRY(store_.owe(dc_pid, range));
+    return {};
+  }
 
  private:
   mover::Store& store_;
@@ -56,16 +61,16 @@ class MemoryApartTest : public EngineTest {
     const UniqueFd images(
         ::open(target.site(kImages).dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     ChildOptions options;
-    options.argv = {PAGER_PROGRAM, target.procs_file()};
+    options.argv = {PAGER_PROGRAM, "10000", target.procs_file()};
     options.stdin_fd = theirs.get();
     options.pass_fds = {{images.get(), 3}};
     auto started = run_child(executor_, std::move(options),
                              [this](ChildResult result) { pager_ = std::move(result); });
     ASSERT_TRUE(started.ok()) << started.error().message();
     pager_pid_ = *started;
-    char word[16] = {};
-    ASSERT_GT(::recv(words_.get(), word, sizeof word, 0), 0);
-    EXPECT_STREQ(word, "ready");
+    mover::PagerWord word;
+    ASSERT_EQ(::recv(words_.get(), &word, sizeof word, 0), ssize_t{sizeof word});
+    EXPECT_EQ(word.verb, mover::PagerVerb::kReady);
   }
 
   bool await_pager() {
@@ -138,12 +143,68 @@ TEST_F(MemoryApartTest, APreparedDumpWaitsForTheWord) {
   EXPECT_TRUE(counts(source));
 }
 
-// Private, locked, protected, of a file; of a parent and its child.
+// The host has some huge pages, until the test ends.
+class HugePages {
+ public:
+  HugePages() : before_(*read_file(kFile)) {
+    EXPECT_TRUE(write_control_file(kFile, "16").ok()) << "no huge pages to be had";
+  }
+  ~HugePages() { EXPECT_TRUE(write_control_file(kFile, before_).ok()); }
+  HugePages(const HugePages&) = delete;
+  HugePages& operator=(const HugePages&) = delete;
+
+ private:
+  static constexpr const char* kFile = "/proc/sys/vm/nr_hugepages";
+  const std::string before_;
+};
+
+// The host has some swap, until the test ends, if it can be had in the current directory.
+class Swap {
+ public:
+  Swap() {
+    const std::string make =
+        "truncate -s 0 swap && dd if=/dev/zero of=swap bs=1M count=16 && "
+        "chmod 600 swap && mkswap swap && swapon swap";
+    on_ = run_shell(make);
+    if (!on_) std::cout << "no swap can be had here: nothing is paged out" << std::endl;
+  }
+  ~Swap() {
+    EXPECT_TRUE(!on_ || run_shell("swapoff swap"));
+    ::unlink("swap");
+  }
+  Swap(const Swap&) = delete;
+  Swap& operator=(const Swap&) = delete;
+  bool on() const { return on_; }
+
+ private:
+  static bool run_shell(const std::string& command) {
+    ChildOptions options;
+    options.argv = {"sh", "-c", command};
+    const auto result = run_child_blocking(std::move(options));
+    return result.ok() && result->ok();
+  }
+  bool on_ = false;
+};
+
+uint64_t swapped_bytes(const TestNode& node) {
+  uint64_t kib = 0;
+  for (const pid_t member : node.members()) {
+    const auto status = read_file("/proc/" + std::to_string(member) + "/status");
+    const size_t at = status.ok() ? status->find("\nVmSwap:") : std::string::npos;
+    if (at != std::string::npos) kib += std::strtoull(status->c_str() + at + 8, nullptr, 10);
+  }
+  return kib << 10;
+}
+
+// Private, shared, locked, protected, swapped, of a file, huge; of a parent and its child.
 TEST_F(MemoryApartTest, EveryKindOfMemoryArrives) {
+  const HugePages huge_pages;
+  const Swap swap;
   TestNode source("source");
   TestNode target("target");
   const pid_t pid = start(source, "memory");
   ASSERT_TRUE(eventually([&] { return source.state().ready == 2; }));
+  EXPECT_EQ(swapped_bytes(source) > 0, swap.on());
   const auto held = move(source, pid, target);
   ASSERT_NE(held, nullptr);
   ASSERT_TRUE(resume(*held).ok());
@@ -164,9 +225,10 @@ TEST_F(MemoryApartTest, WhatIsNotTouchedIsFilledInAndTheStoreEmptied) {
   ASSERT_TRUE(resume(*held).ok());
   ASSERT_TRUE(await_pager());
   EXPECT_TRUE(pager_->ok()) << pager_->describe();
-  char report[256] = {};
-  ASSERT_GT(::recv(words_.get(), report, sizeof report - 1, 0), 0);
-  auto done = parse_json(report);
+  auto outcome = read_file(target.site(kImages).dir + "/" + mover::kPagerOutcome);
+  ASSERT_TRUE(outcome.ok());
+  ASSERT_TRUE(outcome->starts_with(std::string(mover::kComplete) + "\n")) << *outcome;
+  auto done = parse_json(outcome->substr(outcome->find('\n')));
   ASSERT_TRUE(done.ok());
   EXPECT_GT(done->at("installed_bytes"), 60 << 20);
   EXPECT_TRUE(counts(target));

@@ -30,6 +30,8 @@ void wake(const TestNode& node) {
 
 TEST_F(EngineTest, TellsItsVersion) { EXPECT_EQ(engine_->version().substr(0, 7), "criu 4."); }
 
+TEST_F(EngineTest, OurLibraryIsLoadedIntoCriu) { EXPECT_EQ(engine_->why_not_apart(), ""); }
+
 TEST_F(EngineTest, NeedsCriu) {
   auto engine = open_criu(executor_, {"/nonexistent/criu", testing::runner_program()});
   ASSERT_FALSE(engine.ok());
@@ -148,7 +150,9 @@ TEST_F(EngineTest, KilledAtTheGateNeverRuns) {
 TEST_F(EngineTest, FutexWaitGoesOnOnTheTargetsMemory) {
   TestNode source("source");
   TestNode target("target");
-  migrate(source, start(source, "futex"), target);
+  const pid_t pid = start(source, "futex");
+  await_call(source, pid, SYS_futex);
+  migrate(source, pid, target);
   EXPECT_EQ(target.state().answer, 0u) << "the wait has ended by itself";
   wake(target);
   EXPECT_TRUE(counts(target));
@@ -159,7 +163,9 @@ TEST_F(EngineTest, FutexWaitGoesOnOnTheTargetsMemory) {
 TEST_F(EngineTest, TimedFutexWaitIsInterruptedOnce) {
   TestNode source("source");
   TestNode target("target");
-  migrate(source, start(source, "futex_timed"), target);
+  const pid_t pid = start(source, "futex_timed");
+  await_call(source, pid, SYS_futex);
+  migrate(source, pid, target);
   EXPECT_TRUE(eventually([&] { return target.state().answer == 1; }));
   EXPECT_EQ(target.state().result, EINTR);
   wake(target);

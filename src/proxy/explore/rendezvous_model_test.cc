@@ -162,6 +162,31 @@ const Scenario kScenarios[] = {
        });
      },
      {"1: 0 0; 2: 1001 -211", "1: 0 0; 2: 1001 1001"}},
+    // One sender's messages come in the order in which it sent them, notifications among them.
+    {"NotifiesThenSends",
+     [](Model& m) {
+       bind_all(m, {kA, kB});
+       m.party(kA, [](Party& p) {
+         p.notify(kB);
+         p.send(kB);
+       });
+       receives(m, kB, 2);
+     },
+     {"1: 0 0; 2: 1001 1"}},
+    {"NotifiesThenAsksWhoReceivesFromIt",
+     [](Model& m) {
+       bind_all(m, {kA, kB});
+       m.party(kA, [](Party& p) {
+         p.notify(kB);
+         p.sendrec(kB);
+       });
+       m.party(kB, [](Party& p) {
+         p.receive(kA);
+         if (const int client = p.receive(kA)) p.reply(client);
+       });
+     },
+     {"1: 0 0; 2: 1001 1 0"},
+     kBound},
     {"NotificationAndTimeOut",
      [](Model& m) {
        bind_all(m, {kA, kB});

@@ -112,4 +112,12 @@ inline pid_t start(TestNode& node, const std::string& mode) {
   return pid.ok() ? *pid : -1;
 }
 
+// Until the process waits in that system call.
+inline void await_call(TestNode& node, pid_t pid, long number) {
+  EXPECT_TRUE(eventually([&] {
+    const auto call = node.run({"cat", "/proc/" + std::to_string(pid) + "/syscall"});
+    return call.ok() && call->starts_with(std::to_string(number) + " ");
+  }));
+}
+
 }  // namespace dvs::testing

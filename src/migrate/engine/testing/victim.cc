@@ -161,6 +161,7 @@ void big() {
 }
 
 constexpr size_t kPage = 4096;
+constexpr size_t kHugePage = 2 << 20;
 
 // Memory of each kind, filled with what its address says.
 struct Filled {
@@ -173,10 +174,11 @@ uint64_t word_at(const char* address, uint64_t who) {
   return reinterpret_cast<uint64_t>(address) * 0x9e3779b97f4a7c15u ^ who;
 }
 
-Filled fill(size_t size, int fd, int protection, uint64_t who) {
-  const int flags = MAP_PRIVATE | (fd < 0 ? MAP_ANONYMOUS : 0);
+Filled fill(size_t size, int fd, int protection, uint64_t who, int flags = MAP_PRIVATE) {
+  if (fd < 0) flags |= MAP_ANONYMOUS;
   auto* memory = static_cast<char*>(mmap(nullptr, size, PROT_READ | PROT_WRITE, flags, fd, 0));
   if (memory == MAP_FAILED) fail("mmap");
+  if (size >= kHugePage) madvise(memory, size, MADV_HUGEPAGE);
   for (size_t i = 0; i < size; i += 64) {
     const uint64_t word = word_at(memory + i, who);
     memcpy(memory + i, &word, sizeof word);
@@ -200,11 +202,15 @@ int64_t wrong_words(const Filled& filled, uint64_t who) {
 void memory_kinds() {
   constexpr int kReadWrite = PROT_READ | PROT_WRITE;
   std::vector<Filled> all = {fill(4096 * kPage, -1, kReadWrite, 1),
-                             fill(16 * kPage, -1, PROT_NONE, 1),
-                             fill(16 * kPage, -1, PROT_READ, 1)};
+                             fill(16 * kPage, -1, PROT_NONE, 1), fill(16 * kPage, -1, PROT_READ, 1),
+                             fill(16 * kPage, -1, kReadWrite, 1, MAP_SHARED),
+                             fill(2 * kHugePage, -1, kReadWrite, 1, MAP_PRIVATE | MAP_HUGETLB)};
   const Filled locked = fill(16 * kPage, -1, kReadWrite, 1);
   mlock(locked.memory, locked.size);
   all.push_back(locked);
+  const Filled swapped = fill(256 * kPage, -1, kReadWrite, 1);
+  madvise(swapped.memory, swapped.size, MADV_PAGEOUT);
+  all.push_back(swapped);
   const int file = open("/proc/self/exe", O_RDONLY);
   all.push_back(fill(4 * kPage, file, kReadWrite, 1));
   close(file);
