@@ -69,7 +69,7 @@ void Coordinator::preflight_target(const RunningPtr& running, const Json& descri
   record.pid =
       json_get_or<int>(description, "pid", 0).ok() ? *json_get_or<int>(description, "pid", 0) : 0;
   if (Status chosen = choose(*running, description); !chosen.ok()) {
-    return running->done(chosen.error());
+    return refuse(running, chosen.error());
   }
   const Json args = {{"dc", record.dc},
                      {"description", description},
@@ -77,10 +77,20 @@ void Coordinator::preflight_target(const RunningPtr& running, const Json& descri
                      {"apart", !record.algorithm.empty()},
                      {"patience_ms", record.patience_ms}};
   host_.call(record.target, "migrate.check", args, [this, running](Result<Json> fit) {
-    if (!fit.ok()) return running->done(fit.error());
+    if (!fit.ok()) return refuse(running, fit.error());
     running->record.phases["preflight"] = elapsed_ms(*running);
     start(running);
   });
+}
+
+// It will not begin: what both sides have prepared for it is of no use.
+void Coordinator::refuse(const RunningPtr& running, const Error& why) {
+  const MigrationRecord& record = running->record;
+  const Json args = {{"dc", record.dc}, {"id", record.id}, {"task", record.task}};
+  for (const std::string& node : {record.source, record.target}) {
+    host_.call(node, "migrate.dismiss", args, [](Result<Json>) {});
+  }
+  running->done(why);
 }
 
 // What memory moves when. Where the source cannot look into memory the engine carries it.
@@ -133,7 +143,8 @@ void Coordinator::start(const RunningPtr& running) {
   store_.txn(std::move(compares), std::move(changes), [this, running](Result<TxnResult> result) {
     if (result.ok() && !result->applied) {
       running_.erase(running->record.id);
-      return running->done(
+      return refuse(
+          running,
           Error(Code::kConflict,
                 "another migration of that process is under way, or it has just moved; try again"));
     }

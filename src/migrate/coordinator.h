@@ -89,6 +89,7 @@ class Coordinator {
   using RunningPtr = std::shared_ptr<Running>;
 
   void preflight_target(const RunningPtr& running, const Json& description);
+  void refuse(const RunningPtr& running, const Error& why);
   Status choose(Running& running, const Json& description) const;
   void start(const RunningPtr& running);
   void on_active(const RunningPtr& running);

@@ -100,6 +100,7 @@ void DcPart::begin_migration(const MigrationRecord& record) {
   if (record.state == MigrationState::kActive) close_gates(record);
   if (record.manual) return begin_manual(record);
   if (record.target == context_.config.name) {
+    arrivals_.erase(record.id);
     targets_[record.id] =
         std::make_shared<Target>(static_cast<TargetHost&>(*this), context_.faults, record);
     const bool ready = record.algorithm.empty() || pagers_.count(record.id) != 0;

@@ -109,11 +109,13 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   double sent_per_second(const std::string& node) const;
   Result<TaskDescription> describe(const std::string& migration, uint32_t slot);
   void check_arrival(const TaskDescription& description, Done<bool> done);
-  // Starts the engine ahead of migration `id`. Given up again when that does not begin in time.
+  // Starts the engine ahead of migration `id`. Given up again when that does not begin in time, or
+  // its coordinator says that it will not.
   void prepare_departure(const std::string& id, const Task& task, std::function<void()> ready);
   Status check_room(const TaskDescription& description) const;
   Status check_ids_and_files(const TaskDescription& description) const;
   Status prepare_arrival(const Arrival& arrival, std::function<void()> ready);
+  void discard_prepared(const std::string& id, const std::string& task);
 
   const dvk::Region& region() const { return region_; }
 
@@ -345,10 +347,11 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   std::map<std::string, std::shared_ptr<Source>> sources_;
   std::map<std::string, std::shared_ptr<Target>> targets_;
   std::map<std::string, std::unique_ptr<MemorySource>> memories_;  // by migration
-  std::map<std::string, NotesOfProcesses> notes_;                  // by migration: the preflight's
-  std::map<std::string, std::unique_ptr<MemoryServer>> servers_;   // by migration
-  std::map<std::string, Keeper> keepers_;                          // by migration
-  std::map<std::string, Pager> pagers_;                            // by migration
+  std::map<std::string, std::string> arrivals_;    // by migration that is prepared: the task
+  std::map<std::string, NotesOfProcesses> notes_;  // by migration: the preflight's
+  std::map<std::string, std::unique_ptr<MemoryServer>> servers_;            // by migration
+  std::map<std::string, Keeper> keepers_;                                   // by migration
+  std::map<std::string, Pager> pagers_;                                     // by migration
   std::map<std::string, std::vector<std::function<void()>>> when_settled_;  // by migration
   std::map<std::string, std::vector<Done<bool>>> expected_;
   std::vector<std::pair<MigrationRecord, std::optional<MigrationRecord>>> postponed_;

@@ -55,7 +55,7 @@ Result<TaskDescription> DcPart::describe(const std::string& migration, uint32_t 
   if (task == nullptr || bound_.count(slot) == 0) {
     return Error(Code::kNotFound, "the process of that endpoint is not on this node");
   }
-  if (migrates(task->id)) return under_way();
+  if (migrates(task->id) || context_.cluster.lock_of(record_.name, task->id)) return under_way();
   for (const auto& [standby_slot, standby] : standbys_) {
     if (standby.task != task->id) continue;
     return Error(Code::kConflict, "the process stands by for endpoint " +
@@ -186,6 +186,7 @@ Status DcPart::prepare_arrival(const Arrival& arrival, std::function<void()> rea
   const auto& [id, task, apart, patience_ms] = arrival;
   if (!is_plain_id(id) || !is_plain_id(task)) return Error(Code::kInvalid, "a bad id");
   DVS_TRY(context_.cgroups.create(cgroup_of(task)));
+  arrivals_[id] = task;
   if (apart) start_pager(arrival);
   context_.engine.prepare_restore({site(id), {context_.cgroups.procs_file(cgroup_of(task))}, apart},
                                   std::move(ready));
@@ -195,20 +196,27 @@ Status DcPart::prepare_arrival(const Arrival& arrival, std::function<void()> rea
 
 void DcPart::discard_unless_begun(const std::string& id, const std::string& task) {
   run_after(context_.executor, kBeginLimit, [weak = weak_from_this(), id, task] {
-    auto self = weak.lock();
-    if (self == nullptr || self->context_.cluster.migration(id) != nullptr) return;
-    self->context_.engine.discard(self->site(id));
-    self->notes_.erase(id);
-    self->end_pager(id);
-    log::if_failed(remove_tree(self->site(id).dir));
-    if (task.empty() || self->tasks_.count(task) != 0) return;
-    // A later migration of it may have begun, and its process be in that cgroup, held.
-    if (self->context_.cluster.lock_of(self->record_.name, task).has_value()) return;
-    self->context_.cgroups.kill(
-        self->context_.executor, self->cgroup_of(task), [self, task](Result<bool>) {
-          log::if_failed(self->context_.cgroups.remove(self->cgroup_of(task)));
-        });
+    if (auto self = weak.lock()) self->discard_prepared(id, task);
   });
+}
+
+void DcPart::discard_prepared(const std::string& id, const std::string& task) {
+  arrivals_.erase(id);
+  if (!is_plain_id(id) || context_.cluster.migration(id) != nullptr) return;
+  context_.engine.discard(site(id));
+  notes_.erase(id);
+  end_pager(id);
+  log::if_failed(remove_tree(site(id).dir));
+  if (!is_plain_id(task) || tasks_.count(task) != 0) return;
+  // Another migration of it may have begun, and its process be in that cgroup, held; or may begin.
+  if (context_.cluster.lock_of(record_.name, task).has_value()) return;
+  for (const auto& [other, its_task] : arrivals_) {
+    if (its_task == task) return;
+  }
+  context_.cgroups.kill(context_.executor, cgroup_of(task),
+                        [self = shared_from_this(), task](Result<bool>) {
+                          log::if_failed(self->context_.cgroups.remove(self->cgroup_of(task)));
+                        });
 }
 
 }  // namespace dvs

@@ -150,6 +150,14 @@ void Conductor::add_preflight_services() {
           if (!prepared.ok()) reply(prepared.error());
         });
       }));
+  rpc_->handle("migrate.dismiss",
+               with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
+                 auto id = json_get<std::string>(args, "id");
+                 auto task = json_get<std::string>(args, "task");
+                 if (!id.ok() || !task.ok()) return reply(Error(Code::kInvalid, "bad request"));
+                 dc->discard_prepared(*id, *task);
+                 reply(Json::object());
+               }));
 }
 
 void Conductor::add_participant_services() {

@@ -328,6 +328,24 @@ int ClusterTest::copies(const Process& process) {
   return static_cast<int>(host_pids(process).size());
 }
 
+bool ClusterTest::runs_on(const std::string& name, const std::string& text) {
+  const auto list = list_dir(path_on(name, "/proc"));
+  for (const std::string& pid : list.ok() ? *list : std::vector<std::string>{}) {
+    const auto command = read_file(path_on(name, "/proc/" + pid + "/cmdline"));
+    if (command.ok() && command->find(text) != std::string::npos) return true;
+  }
+  return false;
+}
+
+void ClusterTest::expect_nothing_prepared() {
+  for (const char* name : {"n1", "n2", "n3"}) {
+    for (const char* helper : {"dvs-criu", "dvs-pager"}) {
+      EXPECT_TRUE(eventually([&] { return !runs_on(name, helper); }, 5s))
+          << helper << " on " << name;
+    }
+  }
+}
+
 // ---- faults -------------------------------------------------------------------------------------
 
 void ClusterTest::kill_dvsd(const std::string& name) {

@@ -89,6 +89,10 @@ class ClusterTest : public testing::Test {
   std::string log_file(const Process& process);
   // How many live processes of this cluster have its DC-wide pid, whatever the node.
   int copies(const Process& process);
+  // Is there a process on that node whose command line has `text` in it?
+  bool runs_on(const std::string& name, const std::string& text);
+  // What was started for a migration that was refused, or is over, ends soon, on each node.
+  void expect_nothing_prepared();
   static std::vector<pid_t> host_pids(const Process& process);
 
   // ---- faults ----

@@ -33,14 +33,7 @@ class OwedMoves : public MemoryTest {
     return record;
   }
   // The process is frozen on n1 only for as long as somebody is owed its memory.
-  bool is_kept_on(const std::string& name) {
-    const auto list = list_dir(path_on(name, "/proc"));
-    for (const std::string& pid : list.ok() ? *list : std::vector<std::string>{}) {
-      const auto command = read_file(path_on(name, "/proc/" + pid + "/cmdline"));
-      if (command.ok() && command->find("programs/memory") != std::string::npos) return true;
-    }
-    return false;
-  }
+  bool is_kept_on(const std::string& name) { return runs_on(name, "programs/memory"); }
 };
 
 constexpr const char* kCompress[] = {"auto", "lz4", "zstd", "none"};

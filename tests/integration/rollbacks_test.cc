@@ -50,6 +50,7 @@ TEST_P(FailingMigrations, NobodyLosesAnything) {
     return place(server) == std::make_pair(expected, server.pid) && copies(server) == 1;
   })) << place(server).first
       << ", " << copies(server) << " copies";
+  expect_nothing_prepared();
   for (const Process& client : clients) EXPECT_GT(finish_client(client), 20);
   must_move(server, expected == "n1" ? "n2" : "n1");
   expect_serves(server, "n3");
