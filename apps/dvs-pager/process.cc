@@ -97,11 +97,15 @@ void PagedProcess::on_moved(uint64_t from, uint64_t to, uint64_t length) {
   owed_.move(from, to, length);
 }
 
-// An address that nothing is at tells whether there are any.
+// Nothing is protected against writes, so to end that changes nothing; but it tells whether the
+// process has its memory still. (An address that nothing is at would not do: below mmap_min_addr
+// the kernel does not look at the process.)
 void PagedProcess::look() {
-  uffdio_zeropage zero{};
-  zero.range = {kPageSize, kPageSize};
-  if (::ioctl(uffd_.get(), UFFDIO_ZEROPAGE, &zero) != 0 && errno == ESRCH) ended_ = true;
+  const auto owed = owed_.first();
+  if (!owed) return;
+  uffdio_writeprotect nothing{};
+  nothing.range = {owed->range.start, kPageSize};
+  if (::ioctl(uffd_.get(), UFFDIO_WRITEPROTECT, &nothing) != 0 && errno == ESRCH) ended_ = true;
 }
 
 // The kernel fills pages of one mapping at a time, and none that is there already.

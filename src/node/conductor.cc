@@ -17,6 +17,7 @@ Conductor::Conductor(Executor& executor, Doorbells& doorbells, NodeConfig config
                engine,   faults_},
       lease_timer_(executor) {
   context_.incarnation = static_cast<uint64_t>(realtime_ns());
+  context_.aside = &aside_;
   if (!mover::probe_tracking().write_protect) {
     context_.no_mover = "this kernel cannot tell which pages a process has written (Linux 6.7 can)";
   } else {

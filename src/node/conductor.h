@@ -104,6 +104,7 @@ class Conductor : private Cluster::Listener, private CoordinatorHost {
   Faults faults_;
   Cluster cluster_;
   NodeContext context_;
+  boost::asio::thread_pool aside_{1};
   std::unique_ptr<Rpc> rpc_;
   std::unique_ptr<Links> links_;
   std::unique_ptr<Coordinator> coordinator_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <boost/asio/post.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <string>
 
 #include "api/http_server.h"
@@ -49,8 +50,9 @@ struct NodeContext {
   int64_t lease = 0;
   uint64_t incarnation = 0;
   std::map<std::string, double> sent_per_second = {};  // by node: bytes of memory, at the last time
-  std::string no_mover = {};  // why it cannot move memory here; empty: it can
-  std::string cpu = {};       // as the engine describes it; empty: not known (yet)
+  std::string no_mover = {};                  // why it cannot move memory here; empty: it can
+  std::string cpu = {};                       // as the engine describes it; empty: not known (yet)
+  boost::asio::thread_pool* aside = nullptr;  // for what would keep the event loop for long
   Rpc* rpc = nullptr;
   Links* links = nullptr;
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,14 @@ struct TaskDescription {
   Json files;            // [{"path", "size"}]: mapped files
   std::string cpu;       // of its node, base64
   std::string no_mover;  // why the mover cannot carry its memory; empty: it can
+};
+
+// What /proc tells of a task's processes, all together.
+struct Mappings {
+  uint64_t resident_bytes = 0;
+  std::set<std::string> files;
+  bool incomplete = false;  // somebody answers the page faults of one
+  NotesOfProcesses notes;
 };
 
 // What the target prepares for, after the preflight.
@@ -107,7 +116,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   // ---- preflight ----
   // Of memory, when some was last sent to that node; 0: not known.
   double sent_per_second(const std::string& node) const;
-  Result<TaskDescription> describe(const std::string& migration, uint32_t slot);
+  void describe(const std::string& migration, uint32_t slot, Done<TaskDescription> done);
   void check_arrival(const TaskDescription& description, Done<bool> done);
   // Starts the engine ahead of migration `id`. Given up again when that does not begin in time, or
   // its coordinator says that it will not.
@@ -317,6 +326,10 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void report_done(const MigrationRecord& record, Json args, int attempt = 0);
   EngineSite site(const std::string& migration) const;
   DumpRequest dump_request(const std::string& migration, const Task& task) const;
+  Status describe_task(uint32_t slot, TaskDescription& description,
+                       std::vector<mover::ProcessId>& processes);
+  void end_description(const std::string& migration, uint32_t slot, Mappings seen,
+                       const Done<TaskDescription>& done);
   void discard_unless_begun(const std::string& id, const std::string& task);
   uint32_t committed_epoch(const MigrationRecord& record) const;
   void recover();

@@ -123,13 +123,14 @@ void Conductor::add_preflight_services() {
                  if (!slot.ok() || !id.ok() || !target.ok()) {
                    return reply(Error(Code::kInvalid, "bad request"));
                  }
-                 auto description = dc->describe(*id, *slot);
-                 if (!description.ok()) return reply(description.error());
-                 Json json = to_json(*description);
-                 const Task* task = dc->task_of(*slot);
-                 json["pid"] = task->root_pid;
-                 json["bytes_per_second"] = dc->sent_per_second(*target);
-                 dc->prepare_departure(*id, *task, [reply, json] { reply(json); });
+                 dc->describe(*id, *slot, [=](Result<TaskDescription> description) {
+                   if (!description.ok()) return reply(description.error());
+                   Json json = to_json(*description);
+                   const Task* task = dc->task_of(*slot);
+                   json["pid"] = task->root_pid;
+                   json["bytes_per_second"] = dc->sent_per_second(*target);
+                   dc->prepare_departure(*id, *task, [reply, json] { reply(json); });
+                 });
                }));
   rpc_->handle(
       "migrate.check", with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {

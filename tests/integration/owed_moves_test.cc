@@ -169,6 +169,19 @@ TEST_F(OwedMoves, WhoEndsBeforeItsMemoryHasComeIsDone) {
   EXPECT_FALSE(is_kept_on("n1"));
 }
 
+// Nor does it matter that nothing comes.
+TEST_F(OwedMoves, WhoEndsWhileNothingComesIsDone) {
+  const Process writer = start_slow();
+  const Json record = move_and(writer, [&] {
+    set_network("n1", false);
+    signal(writer, SIGKILL);
+  });
+  EXPECT_EQ(record["memory"], "here") << record;
+  set_network("n1", true);
+  await_links();
+  EXPECT_TRUE(eventually([&] { return copies(writer) == 0; })) << "nor is it kept on n1";
+}
+
 TEST_F(OwedMoves, AutoGoesOnDemandWhenRoundsDoNotHelp) {
   const Process writer = start_writer(8000);
   how_ = {{"algorithm", "auto"}, {"max_downtime_ms", 1}, {"bandwidth", 40 << 20}};
