@@ -103,8 +103,7 @@ Status Coordinator::choose(Running& running, const Json& description) const {
   const auto speed = json_get_or<double>(description, "bytes_per_second", 0);
   if (!speed.ok()) return speed.error();
   DVS_ASSIGN(const Choice choice,
-             choose_algorithm(asked.algorithm,
-                              {*memory, *speed, asked.max_downtime, !asked.file_server.empty()}));
+             choose_algorithm(asked.algorithm, {*memory, *speed, !asked.file_server.empty()}));
   record.why = choice.why;
   if (reason->empty()) {
     record.algorithm = algorithm_name(choice.algorithm);
@@ -131,6 +130,7 @@ void Coordinator::start(const RunningPtr& running) {
   record.started_ns = realtime_ns();
   running->started_ns = monotonic_ns();
   running_[record.id] = running;
+  faults_.die_at(Fault::kCoordinatorDiesChecked);
   const std::string lock = keys_.lock(record.dc, record.task);
   std::vector<Compare> compares = {Compare::absent(lock),
                                    Compare::absent(keys_.migration(record.id))};
@@ -148,6 +148,7 @@ void Coordinator::start(const RunningPtr& running) {
           Error(Code::kConflict,
                 "another migration of that process is under way, or it has just moved; try again"));
     }
+    faults_.die_at(Fault::kCoordinatorDiesStarted);
     if (!result.ok() && running->revision == 0) {
       // Unknown whether it was written; if it was, the record's arrival or the time-out will tell.
       log::warn("migration {}: START: {}", running->record.id, result.error().message());
@@ -225,6 +226,7 @@ void Coordinator::on_record(const MigrationRecord& record, int64_t revision) {
     if (stopped) on_active(running);
     return;
   }
+  faults_.die_at(Fault::kCoordinatorDiesDecided);
   auto phases = running->record.phases;
   running->record = record;
   running->record.phases.merge(phases);

@@ -13,6 +13,7 @@
 #include "base/executor.h"
 #include "directory/records.h"
 #include "directory/store.h"
+#include "migrate/faults.h"
 #include "migrate/schedule.h"
 
 namespace dvs {
@@ -46,8 +47,13 @@ class Coordinator {
   using OnEvent = std::function<void(const Json& event)>;
 
   Coordinator(Executor& executor, Store& store, const Keys& keys, CoordinatorHost& host,
-              std::string self)
-      : executor_(executor), store_(store), keys_(keys), host_(host), self_(std::move(self)) {}
+              Faults& faults, std::string self)
+      : executor_(executor),
+        store_(store),
+        keys_(keys),
+        host_(host),
+        faults_(faults),
+        self_(std::move(self)) {}
 
   // Asks source and target whether it can be done, then starts. `done` when the outcome has been
   // carried out on both sides and no memory is owed (or, five seconds after that, without the
@@ -109,6 +115,7 @@ class Coordinator {
   Store& store_;
   const Keys& keys_;
   CoordinatorHost& host_;
+  Faults& faults_;
   const std::string self_;
   std::map<std::string, RunningPtr> running_;
 };

@@ -7,11 +7,12 @@
 
 namespace dvs {
 
-Status Faults::arm(std::string_view name) {
+Status Faults::arm(std::string_view name, bool stop) {
   if (!enabled_) return Error(Code::kDenied, "this dvsd was not started with --faults");
-  for (const auto& entry : kFaultNames) {
-    if (entry.name != name) continue;
-    ++armed_[static_cast<size_t>(entry.fault)];
+  for (const FaultPoint& point : kFaultPoints) {
+    if (point.name != name) continue;
+    stop_ = stop;
+    ++armed_[static_cast<size_t>(point.fault)];
     return {};
   }
   return Error(Code::kInvalid, "there is no fault point \"" + std::string(name) + "\"");
@@ -26,7 +27,7 @@ bool Faults::fires(Fault fault) {
 }
 
 void Faults::die_at(Fault fault) {
-  if (fires(fault)) std::raise(SIGKILL);
+  if (fires(fault)) std::raise(stop_ ? SIGSTOP : SIGKILL);
 }
 
 }  // namespace dvs

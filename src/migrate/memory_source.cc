@@ -12,7 +12,7 @@
 namespace dvs {
 namespace {
 
-constexpr size_t kMostQueued = 4 << 20;    // bytes
+constexpr size_t kMostQueued = 4 << 20;  // bytes
 constexpr int kPatientNice = 10;
 constexpr size_t kMostAtOnce = 256 << 10;  // then others of the event loop have their turn
 

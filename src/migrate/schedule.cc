@@ -9,8 +9,9 @@
 namespace dvs {
 namespace {
 
-// Below it a round costs more than it saves.
-constexpr uint64_t kSmall = 4 << 20;
+// What takes no longer when it is stopped, is not copied before: to watch it takes as long.
+constexpr double kWatchingMs = 1;
+constexpr double kLikelySpeed = 500.0 * (1 << 20);  // bytes per second, where none is known yet
 // Rounds that leave more than this part of what the last one left do not converge.
 constexpr double kNoProgress = 0.8;
 constexpr double kNsPerSecond = 1e9;
@@ -54,15 +55,10 @@ Result<Choice> choose_algorithm(std::string_view asked, const ChoiceFacts& facts
     return Choice{Algorithm::kFileServer, "a file server is named"};
   }
   const auto bytes = static_cast<double>(facts.memory_bytes);
-  if (facts.memory_bytes < kSmall) {
+  const double speed = facts.bytes_per_second > 0 ? facts.bytes_per_second : kLikelySpeed;
+  if (bytes / speed * 1000 <= kWatchingMs) {
     return Choice{Algorithm::kTotalCopy,
                   fmt::format("its memory ({:.1f} MiB) is sent sooner than watched", mib(bytes))};
-  }
-  const double limit_ms = static_cast<double>(facts.max_downtime.count());
-  if (facts.bytes_per_second > 0 && bytes / facts.bytes_per_second * 1000 <= limit_ms) {
-    return Choice{Algorithm::kTotalCopy,
-                  fmt::format("its memory ({:.0f} MiB) is sent within {:.0f} ms at {:.0f} MiB/s",
-                              mib(bytes), limit_ms, mib(facts.bytes_per_second))};
   }
   return Choice{Algorithm::kPreCopy,
                 fmt::format("its memory ({:.0f} MiB) is copied before it stops", mib(bytes)), true};

@@ -36,8 +36,7 @@ struct Choice {
 struct ChoiceFacts {
   uint64_t memory_bytes = 0;
   double bytes_per_second = 0;  // that were last sent between the two nodes; 0: not known
-  std::chrono::milliseconds max_downtime{10};
-  bool file_server = false;  // one is named
+  bool file_server = false;     // one is named
 };
 // `asked`: a name, or "auto". kInvalid: unknown, with those there are, or it needs a file server,
 // or has no use for one.

@@ -122,8 +122,9 @@ TEST(Algorithms, AreChosenByNameOrBySize) {
 }
 
 TEST(Algorithms, AFastLinkMakesCopyingAheadNeedless) {
-  ChoiceFacts facts = with_memory(8 * kMiB);
-  facts.bytes_per_second = 1000.0 * kMiB;
+  ChoiceFacts facts = with_memory(2 * kMiB);
+  EXPECT_EQ(choose_algorithm("auto", facts)->algorithm, Algorithm::kPreCopy);
+  facts.bytes_per_second = 10'000.0 * kMiB;
   EXPECT_EQ(choose_algorithm("auto", facts)->algorithm, Algorithm::kTotalCopy);
   facts.bytes_per_second = 100.0 * kMiB;
   EXPECT_EQ(choose_algorithm("auto", facts)->algorithm, Algorithm::kPreCopy);

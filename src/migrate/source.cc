@@ -61,6 +61,7 @@ void Source::copy_round() {
 }
 
 void Source::on_copied(const mover::Round& round) {
+  faults_.die_at(Fault::kSourceDiesCopying);
   schedule_.add(round);
   record_.rounds = static_cast<int>(schedule_.rounds());
   record_.memory_bytes += round.sent_bytes;
@@ -100,6 +101,7 @@ void Source::on_active(const MigrationRecord& record) {
 void Source::stop() {
   settle_until_ns_ = monotonic_ns() + kSettleLimitNs;
   begin_phase(Phase::kSettling, "freeze");
+  faults_.die_at(Fault::kSourceDiesStarted);
   settle();
 }
 
@@ -125,6 +127,7 @@ void Source::freeze() {
     if (self->decided_) return self->carry_out();
     if (!frozen.ok()) return self->fail(frozen.error());
     self->end_phase("freeze");
+    self->faults_.die_at(Fault::kSourceDiesFrozen);
     if (Status still = self->host_.check_frozen(self->record_); !still.ok()) {
       return self->fail(still.error());
     }
@@ -147,6 +150,7 @@ void Source::sync() {
                     self->record_.memory_bytes += round->sent_bytes;
                     self->record_.owed_bytes = round->owed_bytes;
                     self->end_phase("sync");
+                    self->faults_.die_at(Fault::kSourceDiesSynced);
                     self->dump();
                   });
 }
@@ -162,6 +166,7 @@ void Source::dump() {
     if (!dumped.ok()) return self->fail(dumped.error().context("cannot dump the process"));
     self->image_bytes_ = dumped->image_bytes;
     self->end_phase("dump");
+    self->faults_.die_at(Fault::kSourceDiesDumped);
     self->begin_phase(Phase::kSending, "transfer");
     self->send();
   });
@@ -193,7 +198,7 @@ void Source::pump() {
   host_.on_progress(record_, sender_->sent(), sender_->total());
   if (!sent.ok()) return fail(sent.error());
   if (!sender_->finished()) return;
-  faults_.die_at(Fault::kSourceDies);
+  faults_.die_at(Fault::kSourceDiesSent);
   phase_ = Phase::kWaiting;
 }
 
@@ -225,7 +230,7 @@ void Source::on_outcome(const MigrationRecord& record) {
 
 void Source::carry_out() {
   const bool committed = record_.state == MigrationState::kCommitted;
-  if (committed) faults_.die_at(Fault::kSourceDiesAfterDecision);
+  faults_.die_at(committed ? Fault::kSourceDiesCommitted : Fault::kSourceDiesRolledBack);
   phase_ = Phase::kFinished;
   Done<bool> done = [self = shared_from_this()](Result<bool> result) {
     if (!result.ok()) log::error("migration {}: {}", self->record_.id, result.error().message());

@@ -25,6 +25,7 @@ void Target::on_image(std::string_view body) {
   if (Status taken = receiver_.take(body); !taken.ok()) {
     return fail(taken.error().context("cannot take the images in"));
   }
+  faults_.die_at(Fault::kTargetDiesReceiving);
   if (receiver_.complete()) restore();
 }
 
@@ -44,6 +45,7 @@ void Target::restore() {
     record_.memory_bytes = *bytes;
   }
   begin_phase("restore");
+  faults_.die_at(Fault::kTargetDiesReceived);
   if (faults_.fires(Fault::kRestore)) {
     return fail(Error(Code::kInternal, "the restore failed (injected)"));
   }
@@ -59,7 +61,7 @@ void Target::restore() {
 }
 
 void Target::vote() {
-  faults_.die_at(Fault::kDieBeforeVote);
+  faults_.die_at(Fault::kTargetDiesRestored);
   phase_ = Phase::kDeciding;
   begin_phase("decide");
   record_.owed_bytes = receiver_.owed_bytes();
@@ -91,9 +93,10 @@ void Target::on_outcome(const MigrationRecord& record) {
 
 void Target::carry_out() {
   if (record_.state == MigrationState::kCommitted) {
-    faults_.die_at(Fault::kDieAfterDecision);
+    faults_.die_at(Fault::kTargetDiesCommitted);
     commit();
   } else {
+    faults_.die_at(Fault::kTargetDiesRolledBack);
     rollback();
   }
 }
@@ -105,6 +108,7 @@ void Target::commit() {
     if (!taken.ok()) {
       log::error("migration {}: {}", self->record_.id, taken.error().message());
     }
+    self->faults_.die_at(Fault::kTargetDiesTakenIn);
     self->resume();
   });
 }
@@ -115,6 +119,7 @@ void Target::resume() {
       log::error("migration {}: cannot resume: {}", self->record_.id, resumed.error().message());
     }
     self->end_phase("resume");
+    self->faults_.die_at(Fault::kTargetDiesResumed);
     self->host_.settle_in(self->record_);
     self->await_memory();
   };
@@ -124,6 +129,7 @@ void Target::resume() {
 
 void Target::await_memory() {
   begin_phase("fill");
+  faults_.die_at(Fault::kTargetDiesFilling);
   host_.await_memory(record_, [self = shared_from_this()](Result<Json> done) {
     if (!done.ok()) log::error("migration {}: {}", self->record_.id, done.error().message());
     const Json pager = done.ok() ? *done : Json::object();

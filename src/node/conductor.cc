@@ -79,9 +79,9 @@ Status Conductor::open_links_and_parts() {
   rpc_ = std::make_unique<Rpc>(context_.executor, context_.id);
   rpc_->use(*links_);
   context_.rpc = rpc_.get();
-  coordinator_ =
-      std::make_unique<Coordinator>(context_.executor, context_.store, cluster_.keys(),
-                                    static_cast<CoordinatorHost&>(*this), context_.config.name);
+  coordinator_ = std::make_unique<Coordinator>(context_.executor, context_.store, cluster_.keys(),
+                                               static_cast<CoordinatorHost&>(*this), faults_,
+                                               context_.config.name);
   add_services();
   return {};
 }

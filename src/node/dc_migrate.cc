@@ -83,6 +83,10 @@ void DcPart::close_gates(const MigrationRecord& record) {
   for (uint32_t slot : record.slots) {
     if (slot < region_.slots()) dvk::close_gate(region_, slot);
   }
+  const std::string& here = context_.config.name;
+  if (record.source != here && record.target != here) {
+    context_.faults.die_at(Fault::kBystanderDiesStarted);
+  }
 }
 
 void DcPart::activate_migration(const MigrationRecord& record) {
@@ -101,6 +105,7 @@ void DcPart::begin_migration(const MigrationRecord& record) {
   if (record.manual) return begin_manual(record);
   if (record.target == context_.config.name) {
     arrivals_.erase(record.id);
+    context_.faults.die_at(Fault::kTargetDiesExpecting);
     targets_[record.id] =
         std::make_shared<Target>(static_cast<TargetHost&>(*this), context_.faults, record);
     const bool ready = record.algorithm.empty() || pagers_.count(record.id) != 0;
@@ -129,6 +134,7 @@ void DcPart::end_migration(const MigrationRecord& record) {
   const bool committed = record.state == MigrationState::kCommitted;
   if (record.file_server == context_.config.name) keep_until_settled(record);
   if (involved && (committed || sources_.count(record.id) > 0)) return;
+  if (!involved) context_.faults.die_at(Fault::kBystanderDiesDecided);
   // A bystander, or the target of a rollback: the place is in the endpoints' records.
   for (uint32_t slot : record.slots) {
     if (slot >= region_.slots()) continue;
@@ -279,7 +285,13 @@ void DcPart::propose(const MigrationRecord& record, MigrationState outcome,
       std::move(compares), std::move(changes),
       [weak = weak_from_this(), record, outcome, reason, attempt](Result<TxnResult> result) {
         auto self = weak.lock();
-        if (self == nullptr || (result.ok() && result->applied)) return;
+        if (self == nullptr) return;
+        if (result.ok() && result->applied) {
+          if (outcome == MigrationState::kCommitted) {
+            self->context_.faults.die_at(Fault::kTargetDiesProposed);
+          }
+          return;
+        }
         run_after(self->context_.executor, kProposeAgain, [=] {
           auto again = weak.lock();
           if (again == nullptr) return;
@@ -433,6 +445,7 @@ void DcPart::let_go(const MigrationRecord& record, Done<bool> done) {
     task->second.departed = true;
   }
   if (!record.file_server.empty()) return end_departed(record, std::move(done));
+  if (record.memory == OwedMemory::kOwed) context_.faults.die_at(Fault::kSourceDiesKeeping);
   await_settled(record.id,
                 [self = shared_from_this(), record, done] { self->end_departed(record, done); });
 }

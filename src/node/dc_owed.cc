@@ -45,6 +45,7 @@ void DcPart::on_memory(NodeId from, const std::string& migration, std::string_vi
     if (node_id(record.target) == from) serve(record, *frame);
   } else if (auto keeper = keepers_.find(migration); keeper != keepers_.end()) {
     if (node_id(record.source) == from) keep(keeper->second, *frame);
+    context_.faults.die_at(Fault::kKeeperDiesKeeping);
   } else if (auto pager = pagers_.find(migration); pager != pagers_.end()) {
     if (node_id(memory_comes_from(record)) == from) pager->second.fetch->on_frame(*frame);
   }
@@ -99,6 +100,7 @@ Status DcPart::seal_kept(const std::string& migration) {
   if (keeper == keepers_.end()) return Error(Code::kNotFound, "it keeps nothing of that migration");
   if (!keeper->second.failed.ok()) return keeper->second.failed;
   DVS_TRY(keeper->second.store.seal());
+  context_.faults.die_at(Fault::kKeeperDiesSealed);
   keepers_.erase(keeper);
   return {};
 }

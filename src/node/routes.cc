@@ -513,8 +513,10 @@ void Conductor::get_migration(const HttpRequest& request, Reply reply) {
 
 void Conductor::post_fault(const HttpRequest& request, Reply reply) {
   auto point = json_get<std::string>(request.body, "point");
+  const auto stop = json_get_or<bool>(request.body, "stop", false);
   if (!point.ok()) return reply->fail(point.error());
-  if (Status armed = faults_.arm(*point); !armed.ok()) return reply->fail(armed.error());
+  if (!stop.ok()) return reply->fail(stop.error());
+  if (Status armed = faults_.arm(*point, *stop); !armed.ok()) return reply->fail(armed.error());
   reply->reply(Json::object());
 }
 

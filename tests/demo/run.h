@@ -35,9 +35,11 @@ struct Failure {
 };
 
 constexpr Failure kFailures[] = {
-    {"preflight", true, "preflight refuses"},        {"dump", false, "dump fails"},
-    {"transfer", false, "transfer breaks"},          {"restore", true, "restore fails"},
-    {"die-before-vote", true, "target's dvsd dies"},
+    {"preflight", true, "preflight refuses"},
+    {"dump", false, "dump fails"},
+    {"transfer", false, "transfer breaks"},
+    {"restore", true, "restore fails"},
+    {"target-dies-restored", true, "target's dvsd dies"},
 };
 
 struct RunPlan {

@@ -254,9 +254,9 @@ std::pair<std::string, int> ClusterTest::place(const Process& process) {
   return {"", 0};
 }
 
-void ClusterTest::arm(const std::string& at, const std::string& fault) {
+void ClusterTest::arm(const std::string& at, const std::string& fault, bool stop) {
   const std::string socket = dir_ + "/nodes/" + at + "/dvsd.sock";
-  ASSERT_OK(ask(socket, "POST", "/v1/faults", {{"point", fault}}));
+  ASSERT_OK(ask(socket, "POST", "/v1/faults", {{"point", fault}, {"stop", stop}}));
 }
 
 // ---- what programs say --------------------------------------------------------------------------
@@ -340,8 +340,7 @@ bool ClusterTest::runs_on(const std::string& name, const std::string& text) {
 void ClusterTest::expect_nothing_prepared() {
   for (const char* name : {"n1", "n2", "n3"}) {
     for (const char* helper : {"dvs-criu", "dvs-pager"}) {
-      EXPECT_TRUE(eventually([&] { return !runs_on(name, helper); }, 5s))
-          << helper << " on " << name;
+      EXPECT_TRUE(eventually([&] { return !runs_on(name, helper); })) << helper << " on " << name;
     }
   }
 }

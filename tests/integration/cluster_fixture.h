@@ -73,7 +73,7 @@ class ClusterTest : public testing::Test {
   Json processes(const std::string& dc);
   // The node and DC-wide pid of an endpoint's process; "" when there is none.
   std::pair<std::string, int> place(const Process& process);
-  void arm(const std::string& node, const std::string& fault);
+  void arm(const std::string& node, const std::string& fault, bool stop = false);
 
   // ---- what programs say ----
   std::string log(const Process& process);
