@@ -1,9 +1,9 @@
 #include "migrate/coordinator.h"
 
-#include <algorithm>
-#include <random>
+#include <spdlog/fmt/fmt.h>
 
-#include "base/clock.h"
+#include <algorithm>
+
 #include "base/log.h"
 
 namespace dvs {
@@ -11,15 +11,8 @@ namespace {
 
 constexpr auto kFinishLimit = std::chrono::seconds(5);
 constexpr std::chrono::milliseconds kFrozenLimit = std::chrono::seconds(30);
-
-// Sorts by time: milliseconds since the epoch, then a random part.
-std::string new_id() {
-  std::random_device random;
-  char text[32];
-  std::snprintf(text, sizeof text, "m%011llx%05x",
-                static_cast<unsigned long long>(realtime_ns() / 1'000'000), random() & 0xfffff);
-  return text;
-}
+constexpr auto kAskAgain = std::chrono::milliseconds(300);
+constexpr auto kCallLimit = std::chrono::seconds(20);
 
 double ms_between(int64_t from_ns, int64_t to_ns) {
   return static_cast<double>(to_ns - from_ns) / 1e6;
@@ -28,7 +21,18 @@ double ms_between(int64_t from_ns, int64_t to_ns) {
 }  // namespace
 
 double Coordinator::elapsed_ms(const Running& running) const {
-  return ms_between(running.began_ns, monotonic_ns());
+  return ms_between(running.began_ns, scheduler_.monotonic_ns());
+}
+
+// Sorts by time: milliseconds since the epoch, then what makes it unique.
+std::string Coordinator::new_id() {
+  const auto ms = static_cast<uint64_t>(scheduler_.realtime_ns() / 1'000'000);
+  return fmt::format("m{:011x}{:05x}", ms, (salt_ + ids_++ * 0x9e3779b1u) & 0xfffff);
+}
+
+void Coordinator::call(const std::string& node, const std::string& call, Json args,
+                       Done<Json> done) {
+  peers_.call(node, call, std::move(args), kCallLimit, std::move(done));
 }
 
 void Coordinator::run(MigrationRequest request, OnEvent on_event, Done<MigrationRecord> done) {
@@ -36,13 +40,13 @@ void Coordinator::run(MigrationRequest request, OnEvent on_event, Done<Migration
   running->request = std::move(request);
   running->on_event = std::move(on_event);
   running->done = std::move(done);
-  running->began_ns = monotonic_ns();
+  running->began_ns = scheduler_.monotonic_ns();
   running->record.id = new_id();
   running->on_event({{"event", "phase"}, {"phase", "preflight"}, {"t_ms", 0.0}});
   const MigrationRequest& asked = running->request;
   const Json args = {
       {"dc", asked.dc}, {"slot", asked.slot}, {"id", running->record.id}, {"target", asked.target}};
-  host_.call(asked.source, "migrate.describe", args, [this, running](Result<Json> description) {
+  call(asked.source, "migrate.describe", args, [this, running](Result<Json> description) {
     if (!description.ok()) return running->done(description.error());
     preflight_target(running, *description);
   });
@@ -76,7 +80,7 @@ void Coordinator::preflight_target(const RunningPtr& running, const Json& descri
                      {"id", record.id},
                      {"apart", !record.algorithm.empty()},
                      {"patience_ms", record.patience_ms}};
-  host_.call(record.target, "migrate.check", args, [this, running](Result<Json> fit) {
+  call(record.target, "migrate.check", args, [this, running](Result<Json> fit) {
     if (!fit.ok()) return refuse(running, fit.error());
     running->record.phases["preflight"] = elapsed_ms(*running);
     start(running);
@@ -88,7 +92,7 @@ void Coordinator::refuse(const RunningPtr& running, const Error& why) {
   const MigrationRecord& record = running->record;
   const Json args = {{"dc", record.dc}, {"id", record.id}, {"task", record.task}};
   for (const std::string& node : {record.source, record.target}) {
-    host_.call(node, "migrate.dismiss", args, [](Result<Json>) {});
+    call(node, "migrate.dismiss", args, [](Result<Json>) {});
   }
   running->done(why);
 }
@@ -127,8 +131,8 @@ Status Coordinator::choose(Running& running, const Json& description) const {
 // endpoints are where and what the preflight has found.
 void Coordinator::start(const RunningPtr& running) {
   MigrationRecord& record = running->record;
-  record.started_ns = realtime_ns();
-  running->started_ns = monotonic_ns();
+  record.started_ns = scheduler_.realtime_ns();
+  running->started_ns = scheduler_.monotonic_ns();
   running_[record.id] = running;
   faults_.die_at(Fault::kCoordinatorDiesChecked);
   const std::string lock = keys_.lock(record.dc, record.task);
@@ -155,7 +159,7 @@ void Coordinator::start(const RunningPtr& running) {
     }
     if (running->record.state == MigrationState::kActive) return on_active(running);
     if (running->request.timeout) {
-      arm(running, *running->request.timeout, [this, running] { copying_is_late(running); });
+      set_alarm(running, *running->request.timeout, [this, running] { copying_is_late(running); });
     }
   });
 }
@@ -168,24 +172,23 @@ void Coordinator::on_active(const RunningPtr& running) {
     limit = std::min(
         limit, std::chrono::ceil<std::chrono::milliseconds>(*running->request.timeout - passed));
   }
-  arm(running, std::max(limit, std::chrono::milliseconds(0)),
-      [this, running] { give_up(running); });
+  set_alarm(running, std::max(limit, std::chrono::milliseconds(0)),
+            [this, running] { give_up(running); });
 }
 
 void Coordinator::copying_is_late(const RunningPtr& running) {
   if (!running->request.force) return give_up(running);
   if (running->record.state != MigrationState::kCopying) return;
   const Json args = {{"dc", running->record.dc}, {"id", running->record.id}};
-  host_.call(running->record.source, "migrate.hurry", args, [](Result<Json>) {});
+  call(running->record.source, "migrate.hurry", args, [](Result<Json>) {});
 }
 
-void Coordinator::arm(const RunningPtr& running, std::chrono::milliseconds after,
-                      std::function<void()> expired) {
-  running->timer = std::make_shared<boost::asio::steady_timer>(executor_, after);
-  running->timer->async_wait(
-      [timer = running->timer, expired = std::move(expired)](const boost::system::error_code& ec) {
-        if (!ec) expired();
-      });
+// One that is set later replaces it.
+void Coordinator::set_alarm(const RunningPtr& running, std::chrono::milliseconds after,
+                            std::function<void()> ring) {
+  scheduler_.after(after, [running, number = ++running->alarm, ring = std::move(ring)] {
+    if (running->alarm == number) ring();
+  });
 }
 
 // The time allowed is over: ROLLBACK, unless it has an outcome already. Asked until one is known.
@@ -198,13 +201,14 @@ void Coordinator::give_up(const RunningPtr& running) {
   MigrationRecord record = running->record;
   record.state = MigrationState::kRolledBack;
   record.reason = "not finished within the time allowed";
-  record.ended_ns = realtime_ns();
+  record.ended_ns = scheduler_.realtime_ns();
   const std::string key = keys_.migration(record.id);
   store_.txn({Compare::exists_at(key, running->revision)},
              {Change::put(key, to_text(to_json(record))),
               Change::remove(keys_.lock(record.dc, record.task))},
              [this, running](Result<TxnResult>) {
-               arm(running, std::chrono::milliseconds(300), [this, running] { give_up(running); });
+               if (!is_open(running->record.state)) return;
+               set_alarm(running, kAskAgain, [this, running] { give_up(running); });
              });
 }
 
@@ -230,7 +234,7 @@ void Coordinator::on_record(const MigrationRecord& record, int64_t revision) {
   auto phases = running->record.phases;
   running->record = record;
   running->record.phases.merge(phases);
-  running->timer->cancel();
+  ++running->alarm;
   finish_soon(running);
 }
 
@@ -245,7 +249,7 @@ void Coordinator::on_memory(const RunningPtr& running, const MigrationRecord& re
 // Memory that is owed may take as long as it takes.
 void Coordinator::finish_soon(const RunningPtr& running) {
   if (running->record.memory == OwedMemory::kOwed) return;
-  arm(running, kFinishLimit, [this, running] { finish(running); });
+  set_alarm(running, kFinishLimit, [this, running] { finish(running); });
   finish_if_done(running);
 }
 
@@ -328,10 +332,10 @@ void Coordinator::finish_if_done(const RunningPtr& running) {
 // Completes the record with what was measured; the outcome in it stays what it is.
 void Coordinator::finish(const RunningPtr& running) {
   if (running_.erase(running->record.id) == 0) return;
-  running->timer->cancel();
+  ++running->alarm;
   MigrationRecord& record = running->record;
-  record.ended_ns = realtime_ns();
-  record.migration_ms = ms_between(running->started_ns, monotonic_ns());
+  record.ended_ns = scheduler_.realtime_ns();
+  record.migration_ms = ms_between(running->started_ns, scheduler_.monotonic_ns());
   for (const char* phase : {"freeze", "sync", "dump", "transfer", "restore", "decide", "resume"}) {
     if (auto found = record.phases.find(phase); found != record.phases.end()) {
       record.frozen_ms += found->second;

@@ -10,20 +10,14 @@
 #include <optional>
 #include <string>
 
-#include "base/executor.h"
+#include "base/scheduler.h"
 #include "directory/records.h"
 #include "directory/store.h"
 #include "migrate/faults.h"
+#include "migrate/peers.h"
 #include "migrate/schedule.h"
 
 namespace dvs {
-
-class CoordinatorHost {
- public:
-  virtual ~CoordinatorHost() = default;
-  virtual void call(const std::string& node, const std::string& call, Json args,
-                    Done<Json> done) = 0;
-};
 
 struct MigrationRequest {
   std::string dc;
@@ -46,14 +40,16 @@ class Coordinator {
  public:
   using OnEvent = std::function<void(const Json& event)>;
 
-  Coordinator(Executor& executor, Store& store, const Keys& keys, CoordinatorHost& host,
-              Faults& faults, std::string self)
-      : executor_(executor),
+  // `salt`: differs from that of every other coordinator of the cluster, for the ids it gives.
+  Coordinator(Scheduler& scheduler, Store& store, const Keys& keys, Peers& peers, Faults& faults,
+              std::string self, uint64_t salt)
+      : scheduler_(scheduler),
         store_(store),
         keys_(keys),
-        host_(host),
+        peers_(peers),
         faults_(faults),
-        self_(std::move(self)) {}
+        self_(std::move(self)),
+        salt_(salt) {}
 
   // Asks source and target whether it can be done, then starts. `done` when the outcome has been
   // carried out on both sides and no memory is owed (or, five seconds after that, without the
@@ -90,7 +86,7 @@ class Coordinator {
     int64_t started_ns = 0;  // of the START
     bool source_done = false;
     bool target_done = false;
-    std::shared_ptr<boost::asio::steady_timer> timer;
+    uint64_t alarm = 0;  // the number of the last one that was set
   };
   using RunningPtr = std::shared_ptr<Running>;
 
@@ -100,8 +96,10 @@ class Coordinator {
   void start(const RunningPtr& running);
   void on_active(const RunningPtr& running);
   void copying_is_late(const RunningPtr& running);
-  void arm(const RunningPtr& running, std::chrono::milliseconds after,
-           std::function<void()> expired);
+  std::string new_id();
+  void call(const std::string& node, const std::string& call, Json args, Done<Json> done);
+  void set_alarm(const RunningPtr& running, std::chrono::milliseconds after,
+                 std::function<void()> ring);
   void give_up(const RunningPtr& running);
   void on_memory(const RunningPtr& running, const MigrationRecord& record);
   void finish_soon(const RunningPtr& running);
@@ -111,12 +109,14 @@ class Coordinator {
   void tell(const RunningPtr& running, Json event);
   double elapsed_ms(const Running& running) const;
 
-  Executor& executor_;
+  Scheduler& scheduler_;
   Store& store_;
   const Keys& keys_;
-  CoordinatorHost& host_;
+  Peers& peers_;
   Faults& faults_;
   const std::string self_;
+  const uint64_t salt_;
+  uint64_t ids_ = 0;
   std::map<std::string, RunningPtr> running_;
 };
 

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "migrate/protocol.h"
 
 namespace dvs {
 
@@ -120,15 +121,18 @@ constexpr std::array<FaultPoint, 30> kFaultPoints = {{
 class Faults {
  public:
   explicit Faults(bool enabled) : enabled_(enabled) {}
+  virtual ~Faults() = default;
 
   // kDenied when not enabled, kInvalid for an unknown name. `stop`: where it would die, this
   // process stops instead (as by SIGSTOP): so that a test can take the whole node away at that
   // moment, or let it go on later.
   Status arm(std::string_view name, bool stop = false);
   // Whether the point fires now (and is disarmed by that).
-  bool fires(Fault fault);
+  virtual bool fires(Fault fault);
   // Ends (or stops) this process as SIGKILL (SIGSTOP) would, if the point fires.
-  void die_at(Fault fault);
+  virtual void die_at(Fault fault);
+  // A participant takes this step now; for a simulator to know.
+  virtual void on_step(const Step& step) { static_cast<void>(step); }
 
  private:
   const bool enabled_;

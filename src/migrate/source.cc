@@ -1,7 +1,6 @@
 #include "migrate/source.h"
 
 #include "base/check.h"
-#include "base/clock.h"
 #include "base/log.h"
 
 namespace dvs {
@@ -12,28 +11,32 @@ constexpr auto kSettlePoll = std::chrono::microseconds(100);
 
 }  // namespace
 
-Source::Source(Executor& executor, SourceHost& host, Faults& faults, MigrationRecord record)
-    : executor_(executor),
+Source::Source(const Protocol& protocol, SourceHost& host, MigrationRecord record)
+    : protocol_(protocol),
       host_(host),
-      faults_(faults),
       record_(std::move(record)),
-      timer_(executor),
       schedule_({.max_downtime = std::chrono::milliseconds(record_.max_downtime_ms)}) {}
 
-void Source::begin_phase(Phase phase, const char* name) {
-  phase_ = phase;
-  phase_began_ns_ = monotonic_ns();
-  host_.on_phase(record_, name);
+void Source::step(Event event) {
+  const Step& step = step_of(Role::kSource, phase_, event);
+  protocol_.faults.on_step(step);
+  phase_ = step.to;
+}
+
+void Source::begin_phase(const char* name) {
+  phase_began_ns_ = protocol_.scheduler.monotonic_ns();
+  protocol_.reporter.phase(record_, name);
 }
 
 void Source::end_phase(const char* name) {
-  phases_[name] += static_cast<double>(monotonic_ns() - phase_began_ns_) / 1e6;
+  phases_[name] += static_cast<double>(protocol_.scheduler.monotonic_ns() - phase_began_ns_) / 1e6;
 }
 
 void Source::start() {
   await_target();
   if (record_.state == MigrationState::kActive) return stop();
-  begin_phase(Phase::kCopying, "copy");
+  step(Event::kCopyingOpened);
+  begin_phase("copy");
   if (target_ready_) copy_round();
 }
 
@@ -55,17 +58,20 @@ void Source::copy_round() {
   host_.copy_memory(record_, [self = shared_from_this()](Result<mover::Round> round) {
     self->working_ = false;
     if (self->decided_) return self->carry_out();
+    if (self->failed_) return;
     if (!round.ok()) return self->fail(round.error().context("cannot copy the memory"));
     self->on_copied(*round);
   });
 }
 
 void Source::on_copied(const mover::Round& round) {
-  faults_.die_at(Fault::kSourceDiesCopying);
+  protocol_.faults.die_at(Fault::kSourceDiesCopying);
   schedule_.add(round);
   record_.rounds = static_cast<int>(schedule_.rounds());
   record_.memory_bytes += round.sent_bytes;
   host_.on_round(record_, schedule_);
+  protocol_.reporter.round(record_, schedule_);
+  step(Event::kRoundCopied);
   const std::string enough = hurry_.empty() ? schedule_.enough(algorithm()) : hurry_;
   if (enough.empty()) return copy_round();
   end_copying(enough);
@@ -83,7 +89,8 @@ void Source::end_copying(const std::string& why) {
   if (record_.adaptive && late) record_.algorithm = algorithm_name(Algorithm::kOnDemand);
   record_.why += "; frozen after " + std::to_string(record_.rounds) + " rounds: " + why;
   end_phase("copy");
-  host_.propose_freeze(record_);
+  protocol_.proposer.freeze(
+      record_, [self = shared_from_this()] { return self->host_.endpoints_of(self->record_); });
 }
 
 void Source::hurry(const std::string& why) {
@@ -99,9 +106,10 @@ void Source::on_active(const MigrationRecord& record) {
 // ---- START: it is stopped ----
 
 void Source::stop() {
-  settle_until_ns_ = monotonic_ns() + kSettleLimitNs;
-  begin_phase(Phase::kSettling, "freeze");
-  faults_.die_at(Fault::kSourceDiesStarted);
+  step(Event::kStarted);
+  settle_until_ns_ = protocol_.scheduler.monotonic_ns() + kSettleLimitNs;
+  begin_phase("freeze");
+  protocol_.faults.die_at(Fault::kSourceDiesStarted);
   settle();
 }
 
@@ -110,29 +118,33 @@ void Source::settle() {
   auto settled = host_.settle(record_);
   if (!settled.ok()) return fail(settled.error());
   if (*settled) return freeze();
-  if (monotonic_ns() > settle_until_ns_) {
+  if (protocol_.scheduler.monotonic_ns() > settle_until_ns_) {
     return fail(Error(Code::kTimeout, "a thread of the process does not come to rest"));
   }
-  timer_.expires_after(kSettlePoll);
-  timer_.async_wait([self = shared_from_this()](const boost::system::error_code& ec) {
-    if (!ec && self->phase_ == Phase::kSettling) self->settle();
+  protocol_.scheduler.after(kSettlePoll, [self = shared_from_this()] {
+    if (self->phase_ == Phase::kSettling) self->settle();
   });
 }
 
 void Source::freeze() {
-  phase_ = Phase::kFreezing;
+  step(Event::kSettled);
   working_ = true;
   host_.freeze(record_, [self = shared_from_this()](Result<bool> frozen) {
     self->working_ = false;
     if (self->decided_) return self->carry_out();
+    if (self->failed_) return;
     if (!frozen.ok()) return self->fail(frozen.error());
     self->end_phase("freeze");
-    self->faults_.die_at(Fault::kSourceDiesFrozen);
+    self->protocol_.faults.die_at(Fault::kSourceDiesFrozen);
     if (Status still = self->host_.check_frozen(self->record_); !still.ok()) {
       return self->fail(still.error());
     }
-    if (self->record_.algorithm.empty()) return self->dump();
-    self->begin_phase(Phase::kSyncing, "sync");
+    if (self->record_.algorithm.empty()) {
+      self->step(Event::kFrozenWhole);
+      return self->dump();
+    }
+    self->step(Event::kFrozen);
+    self->begin_phase("sync");
     self->sync();
   });
 }
@@ -145,29 +157,33 @@ void Source::sync() {
                   [self = shared_from_this()](Result<mover::Round> round) {
                     self->working_ = false;
                     if (self->decided_) return self->carry_out();
+                    if (self->failed_) return;
                     if (!round.ok())
                       return self->fail(round.error().context("cannot copy the memory"));
                     self->record_.memory_bytes += round->sent_bytes;
                     self->record_.owed_bytes = round->owed_bytes;
                     self->end_phase("sync");
-                    self->faults_.die_at(Fault::kSourceDiesSynced);
+                    self->protocol_.faults.die_at(Fault::kSourceDiesSynced);
+                    self->step(Event::kSynced);
                     self->dump();
                   });
 }
 
 void Source::dump() {
-  begin_phase(Phase::kDumping, "dump");
-  if (faults_.fires(Fault::kDump))
+  begin_phase("dump");
+  if (protocol_.faults.fires(Fault::kDump))
     return fail(Error(Code::kInternal, "the dump failed (injected)"));
   working_ = true;
   host_.dump(record_, [self = shared_from_this()](Result<DumpResult> dumped) {
     self->working_ = false;
     if (self->decided_) return self->carry_out();
+    if (self->failed_) return;
     if (!dumped.ok()) return self->fail(dumped.error().context("cannot dump the process"));
     self->image_bytes_ = dumped->image_bytes;
     self->end_phase("dump");
-    self->faults_.die_at(Fault::kSourceDiesDumped);
-    self->begin_phase(Phase::kSending, "transfer");
+    self->protocol_.faults.die_at(Fault::kSourceDiesDumped);
+    self->step(Event::kDumped);
+    self->begin_phase("transfer");
     self->send();
   });
 }
@@ -189,17 +205,17 @@ Json Source::footer() {
 void Source::pump() {
   const Status sent = sender_->pump(
       [this](std::string_view body) {
-        if (sender_->sent() * 2 >= sender_->total() && faults_.fires(Fault::kTransfer)) {
+        if (sender_->sent() * 2 >= sender_->total() && protocol_.faults.fires(Fault::kTransfer)) {
           host_.break_link(record_);
         }
         return host_.send(record_, body);
       },
       [this] { return host_.congested(record_); }, [this] { return footer(); });
-  host_.on_progress(record_, sender_->sent(), sender_->total());
+  protocol_.reporter.progress(record_, sender_->sent(), sender_->total());
   if (!sent.ok()) return fail(sent.error());
   if (!sender_->finished()) return;
-  faults_.die_at(Fault::kSourceDiesSent);
-  phase_ = Phase::kWaiting;
+  protocol_.faults.die_at(Fault::kSourceDiesSent);
+  step(Event::kSent);
 }
 
 void Source::on_writable() {
@@ -213,34 +229,42 @@ void Source::on_target_lost(const std::string& reason) {
 void Source::fail(const Error& error) {
   if (failed_ || decided_) return;
   failed_ = true;
-  phase_ = Phase::kWaiting;
-  timer_.cancel();
+  step(Event::kFailed);
   if (working_) host_.give_up_copying(record_);
-  host_.propose_rollback(record_, error.message());
+  protocol_.proposer.rollback(record_, error.message());
 }
 
 void Source::on_outcome(const MigrationRecord& record) {
   if (decided_ || is_open(record.state)) return;
   decided_ = true;
   record_ = record;
-  timer_.cancel();
   if (working_) host_.give_up_copying(record_);
   if (!working_) carry_out();
 }
 
 void Source::carry_out() {
   const bool committed = record_.state == MigrationState::kCommitted;
-  faults_.die_at(committed ? Fault::kSourceDiesCommitted : Fault::kSourceDiesRolledBack);
-  phase_ = Phase::kFinished;
+  protocol_.faults.die_at(committed ? Fault::kSourceDiesCommitted : Fault::kSourceDiesRolledBack);
+  step(committed ? Event::kCommitted : Event::kRolledBack);
   Done<bool> done = [self = shared_from_this()](Result<bool> result) {
     if (!result.ok()) log::error("migration {}: {}", self->record_.id, result.error().message());
+    self->protocol_.reporter.done(self->record_, {{"role", "source"}});
     self->host_.on_source_finished(self->record_);
   };
   if (committed) {
-    host_.let_go(record_, std::move(done));
+    let_go(host_, protocol_, record_, std::move(done));
   } else {
     host_.go_on(record_, std::move(done));
   }
+}
+
+void let_go(SourceHost& host, const Protocol& protocol, const MigrationRecord& record,
+            Done<bool> done) {
+  host.let_go(record);
+  if (record.memory == OwedMemory::kOwed) protocol.faults.die_at(Fault::kSourceDiesKeeping);
+  auto end = [&host, record, done = std::move(done)] { host.end_departed(record, done); };
+  if (!record.file_server.empty()) return end();
+  protocol.proposer.await_settled(record.id, std::move(end));
 }
 
 }  // namespace dvs

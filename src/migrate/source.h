@@ -1,22 +1,20 @@
 // The source's part in a migration: from START to the moment when the outcome, whatever it is, has
-// been carried out here. A state machine driven by the completions of its host's work; it decides
-// nothing: when something fails it proposes a rollback and waits for the outcome.
-//
-//   kCopying ─▶ kSettling ─▶ kFreezing ─▶ kSyncing ─▶ kDumping ─▶ kSending ─▶ kWaiting ─▶ kFinished
-//       └───────────┴────────────┴────────────┴───────────┴───────────┴── failure: kWaiting
-//
-// kCopying: while the process runs its memory is copied in rounds (migrate/schedule.h). Most
-// algorithms have it; total-copy begins with kSettling.
+// been carried out here. A state machine driven by the completions of its host's work, by the steps
+// of migrate/protocol.h; it decides nothing: when something fails it proposes a rollback and waits
+// for the outcome.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <string>
 
-#include "base/executor.h"
+#include "base/scheduler.h"
 #include "directory/records.h"
 #include "migrate/engine/engine.h"
 #include "migrate/faults.h"
+#include "migrate/proposer.h"
+#include "migrate/protocol.h"
+#include "migrate/reporter.h"
 #include "migrate/schedule.h"
 #include "migrate/transfer.h"
 
@@ -34,9 +32,8 @@ class SourceHost {
   // now, and the target knows what it is owed.
   virtual void copy_rest(const MigrationRecord& record, uint64_t budget,
                          Done<mover::Round> done) = 0;
-  // Writes that the copying is over, so that everybody closes the gates; retries until the record
-  // has changed. `record` says how it went.
-  virtual void propose_freeze(const MigrationRecord& record) = 0;
+  // The endpoints that the task has now.
+  virtual Proposer::Endpoints endpoints_of(const MigrationRecord& record) = 0;
   // The gate of the task's endpoints is closed; whether everybody is outside now. An Error: the
   // task has changed since the migration was asked for.
   virtual Result<bool> settle(const MigrationRecord& record) = 0;
@@ -46,27 +43,34 @@ class SourceHost {
   virtual void dump(const MigrationRecord& record, Done<DumpResult> done) = 0;
   // After the dump: the images' files, the capsule, the task's record and log.
   virtual Result<std::vector<Piece>> collect(const MigrationRecord& record) = 0;
-  // Waits until the target is ready to receive.
+  // Waits until the target, and the file server if there is one, are ready to receive.
   virtual void await_target(const MigrationRecord& record, Done<bool> done) = 0;
   virtual bool send(const MigrationRecord& record, std::string_view body) = 0;
   virtual bool congested(const MigrationRecord& record) = 0;
   virtual void break_link(const MigrationRecord& record) = 0;  // fault injection
-  // Writes the outcome "rolledback" unless there is one; retries until it is known.
-  virtual void propose_rollback(const MigrationRecord& record, const std::string& reason) = 0;
-  // Carries the outcome out: everything goes on here / nothing is left here, once nobody is owed
-  // memory that is.
+  // Carries ROLLBACK out: thawed, with its gates open, the process goes on exactly where it was.
   virtual void go_on(const MigrationRecord& record, Done<bool> done) = 0;
-  virtual void let_go(const MigrationRecord& record, Done<bool> done) = 0;
-  // For whoever watches: a phase has begun; bytes sent; all is carried out.
-  virtual void on_phase(const MigrationRecord& record, const char* phase) = 0;
-  virtual void on_progress(const MigrationRecord& record, uint64_t sent, uint64_t total) = 0;
+  // Carries COMMIT out: the endpoints are another node's now. The copy stays frozen until
+  // end_departed(), which leaves nothing of it here.
+  virtual void let_go(const MigrationRecord& record) = 0;
+  virtual void end_departed(const MigrationRecord& record, Done<bool> done) = 0;
+  // A round is over; for who wants to know how fast memory was sent.
   virtual void on_round(const MigrationRecord& record, const CopyingSchedule& schedule) = 0;
+  // All is carried out: forget it.
   virtual void on_source_finished(const MigrationRecord& record) = 0;
+};
+
+// What participants share.
+struct Protocol {
+  Scheduler& scheduler;
+  Proposer& proposer;
+  Reporter& reporter;
+  Faults& faults;
 };
 
 class Source : public std::enable_shared_from_this<Source> {
  public:
-  Source(Executor& executor, SourceHost& host, Faults& faults, MigrationRecord record);
+  Source(const Protocol& protocol, SourceHost& host, MigrationRecord record);
 
   // The record is open: begins, with copying or with the freeze.
   void start();
@@ -78,19 +82,10 @@ class Source : public std::enable_shared_from_this<Source> {
   void on_target_lost(const std::string& reason);
   void on_outcome(const MigrationRecord& record);
   const MigrationRecord& record() const { return record_; }
+  // The node's part of the DC is being removed: nothing is done any more.
+  void abandon() { phase_ = Phase::kFinished; }
 
  private:
-  enum class Phase {
-    kCopying,
-    kSettling,
-    kFreezing,
-    kSyncing,
-    kDumping,
-    kSending,
-    kWaiting,
-    kFinished
-  };
-
   void await_target();
   void copy_round();
   void on_copied(const mover::Round& round);
@@ -105,21 +100,20 @@ class Source : public std::enable_shared_from_this<Source> {
   void pump();
   void fail(const Error& error);
   void carry_out();
-  void begin_phase(Phase phase, const char* name);
+  void step(Event event);
+  void begin_phase(const char* name);
   void end_phase(const char* name);
   Json footer();
 
-  Executor& executor_;
+  const Protocol protocol_;
   SourceHost& host_;
-  Faults& faults_;
   MigrationRecord record_;
-  boost::asio::steady_timer timer_;
-  Phase phase_ = Phase::kSettling;
+  Phase phase_ = Phase::kBegun;
   int64_t settle_until_ns_ = 0;
   int64_t phase_began_ns_ = 0;
   bool target_ready_ = false;
-  bool working_ =
-      false;  // the host is doing something that must end before an outcome is carried out
+  // The host is doing something that must end before an outcome is carried out.
+  bool working_ = false;
   bool failed_ = false;
   bool decided_ = false;
   uint64_t image_bytes_ = 0;
@@ -128,5 +122,10 @@ class Source : public std::enable_shared_from_this<Source> {
   CopyingSchedule schedule_;
   std::string hurry_;  // why
 };
+
+// Carries a COMMIT out at the source; also after a restart of its dvsd. The frozen copy is ended
+// once nobody is owed its memory. `host` must outlive it.
+void let_go(SourceHost& host, const Protocol& protocol, const MigrationRecord& record,
+            Done<bool> done);
 
 }  // namespace dvs

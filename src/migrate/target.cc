@@ -1,23 +1,29 @@
 #include "migrate/target.h"
 
-#include "base/clock.h"
 #include "base/log.h"
 
 namespace dvs {
 
-Target::Target(TargetHost& host, Faults& faults, MigrationRecord record)
-    : host_(host),
-      faults_(faults),
+Target::Target(const Protocol& protocol, TargetHost& host, MigrationRecord record)
+    : protocol_(protocol),
+      host_(host),
       record_(std::move(record)),
       receiver_(host.image_directory(record_)) {}
 
+void Target::step(Event event) {
+  const Step& step = step_of(Role::kTarget, phase_, event);
+  protocol_.faults.on_step(step);
+  phase_ = step.to;
+}
+
 void Target::begin_phase(const char* name) {
-  phase_began_ns_ = monotonic_ns();
-  host_.on_phase(record_, name);
+  phase_began_ns_ = protocol_.scheduler.monotonic_ns();
+  protocol_.reporter.phase(record_, name);
 }
 
 void Target::end_phase(const char* name) {
-  record_.phases[name] += static_cast<double>(monotonic_ns() - phase_began_ns_) / 1e6;
+  record_.phases[name] +=
+      static_cast<double>(protocol_.scheduler.monotonic_ns() - phase_began_ns_) / 1e6;
 }
 
 void Target::on_image(std::string_view body) {
@@ -25,12 +31,12 @@ void Target::on_image(std::string_view body) {
   if (Status taken = receiver_.take(body); !taken.ok()) {
     return fail(taken.error().context("cannot take the images in"));
   }
-  faults_.die_at(Fault::kTargetDiesReceiving);
+  protocol_.faults.die_at(Fault::kTargetDiesReceiving);
   if (receiver_.complete()) restore();
 }
 
 void Target::restore() {
-  phase_ = Phase::kRestoring;
+  step(Event::kReceived);
   record_.image_bytes = json_get_or<uint64_t>(receiver_.footer(), "image_bytes", 0).ok()
                             ? *json_get_or<uint64_t>(receiver_.footer(), "image_bytes", 0)
                             : 0;
@@ -45,8 +51,8 @@ void Target::restore() {
     record_.memory_bytes = *bytes;
   }
   begin_phase("restore");
-  faults_.die_at(Fault::kTargetDiesReceived);
-  if (faults_.fires(Fault::kRestore)) {
+  protocol_.faults.die_at(Fault::kTargetDiesReceived);
+  if (protocol_.faults.fires(Fault::kRestore)) {
     return fail(Error(Code::kInternal, "the restore failed (injected)"));
   }
   working_ = true;
@@ -61,12 +67,12 @@ void Target::restore() {
 }
 
 void Target::vote() {
-  faults_.die_at(Fault::kTargetDiesRestored);
-  phase_ = Phase::kDeciding;
+  protocol_.faults.die_at(Fault::kTargetDiesRestored);
+  step(Event::kRestored);
   begin_phase("decide");
   record_.owed_bytes = receiver_.owed_bytes();
   record_.memory = record_.owed_bytes > 0 ? OwedMemory::kOwed : OwedMemory::kNone;
-  host_.propose_commit(record_);
+  protocol_.proposer.commit(record_);
 }
 
 void Target::on_source_lost(const std::string& reason) {
@@ -77,8 +83,8 @@ void Target::on_source_lost(const std::string& reason) {
 void Target::fail(const Error& error) {
   if (failed_ || decided_) return;
   failed_ = true;
-  phase_ = Phase::kWaiting;
-  host_.propose_rollback(record_, error.message());
+  step(Event::kFailed);
+  protocol_.proposer.rollback(record_, error.message());
 }
 
 void Target::on_outcome(const MigrationRecord& record) {
@@ -93,22 +99,22 @@ void Target::on_outcome(const MigrationRecord& record) {
 
 void Target::carry_out() {
   if (record_.state == MigrationState::kCommitted) {
-    faults_.die_at(Fault::kTargetDiesCommitted);
+    protocol_.faults.die_at(Fault::kTargetDiesCommitted);
     commit();
   } else {
-    faults_.die_at(Fault::kTargetDiesRolledBack);
+    protocol_.faults.die_at(Fault::kTargetDiesRolledBack);
     rollback();
   }
 }
 
 void Target::commit() {
   begin_phase("resume");
-  phase_ = Phase::kFinished;
+  step(Event::kCommitted);
   host_.take_in(record_, [self = shared_from_this()](Result<bool> taken) {
     if (!taken.ok()) {
       log::error("migration {}: {}", self->record_.id, taken.error().message());
     }
-    self->faults_.die_at(Fault::kTargetDiesTakenIn);
+    self->protocol_.faults.die_at(Fault::kTargetDiesTakenIn);
     self->resume();
   });
 }
@@ -119,7 +125,7 @@ void Target::resume() {
       log::error("migration {}: cannot resume: {}", self->record_.id, resumed.error().message());
     }
     self->end_phase("resume");
-    self->faults_.die_at(Fault::kTargetDiesResumed);
+    self->protocol_.faults.die_at(Fault::kTargetDiesResumed);
     self->host_.settle_in(self->record_);
     self->await_memory();
   };
@@ -129,31 +135,45 @@ void Target::resume() {
 
 void Target::await_memory() {
   begin_phase("fill");
-  faults_.die_at(Fault::kTargetDiesFilling);
-  host_.await_memory(record_, [self = shared_from_this()](Result<Json> done) {
-    if (!done.ok()) log::error("migration {}: {}", self->record_.id, done.error().message());
-    const Json pager = done.ok() ? *done : Json::object();
-    const auto faults = json_get<uint64_t>(pager, "faults");
-    const auto p99_ns = json_get<double>(pager, "fault_p99_ns");
-    if (faults.ok() && p99_ns.ok()) {
-      self->record_.faults = *faults;
-      self->record_.fault_p99_ms = *p99_ns / 1e6;
-    }
-    self->end_phase("fill");
-    self->host_.clean_up(self->record_,
-                         [self](Result<bool>) { self->host_.on_target_finished(self->record_); });
+  protocol_.faults.die_at(Fault::kTargetDiesFilling);
+  host_.await_memory(record_, [self = shared_from_this()](Result<Json> came) {
+    if (!came.ok()) log::error("migration {}: {}", self->record_.id, came.error().message());
+    const Json pager = came.ok() ? *came : Json::object();
+    if (self->record_.memory != OwedMemory::kOwed) return self->finish(pager);
+    Proposer& proposer = self->protocol_.proposer;
+    proposer.await_settled(self->record_.id, [self, pager] { self->finish(pager); });
+    proposer.settle_memory(self->record_.id, came.ok() ? OwedMemory::kNone : OwedMemory::kLost,
+                           came.ok() ? "" : came.error().message());
+  });
+}
+
+void Target::finish(const Json& pager) {
+  Json report = {{"role", "target"}};
+  const auto faults = json_get<uint64_t>(pager, "faults");
+  const auto p99_ns = json_get<double>(pager, "fault_p99_ns");
+  if (faults.ok() && p99_ns.ok()) {
+    report["faults"] = *faults;
+    report["fault_p99_ms"] = *p99_ns / 1e6;
+  }
+  end_phase("fill");
+  report["phases"] = record_.phases;
+  host_.clean_up(record_, [self = shared_from_this(), report](Result<bool>) {
+    self->protocol_.reporter.done(self->record_, report);
+    self->host_.on_target_finished(self->record_);
   });
 }
 
 void Target::rollback() {
-  phase_ = Phase::kFinished;
+  step(Event::kRolledBack);
   auto finish = [self = shared_from_this()](Result<bool> killed) {
     if (!killed.ok()) {
       log::error("migration {}: cannot end the held copy: {}", self->record_.id,
                  killed.error().message());
     }
-    self->host_.clean_up(self->record_,
-                         [self](Result<bool>) { self->host_.on_target_finished(self->record_); });
+    self->host_.clean_up(self->record_, [self](Result<bool>) {
+      self->protocol_.reporter.done(self->record_, {{"role", "target"}});
+      self->host_.on_target_finished(self->record_);
+    });
   };
   if (held_ == nullptr) return finish(true);
   held_->kill(finish);

@@ -1,17 +1,14 @@
 // The target's part in a migration: takes the images, restores the process and holds it before its
-// first instruction, proposes COMMIT, and carries the outcome out.
-//
-//   kReceiving ─▶ kRestoring ─▶ kDeciding ─▶ kFinished
-//       └─────────────┴── failure: kWaiting ──┘
+// first instruction, proposes COMMIT, and carries the outcome out; by the steps of
+// migrate/protocol.h.
 #pragma once
 
 #include <memory>
 #include <string>
 
-#include "base/executor.h"
 #include "directory/records.h"
 #include "migrate/engine/engine.h"
-#include "migrate/faults.h"
+#include "migrate/source.h"
 #include "migrate/transfer.h"
 
 namespace dvs {
@@ -21,27 +18,23 @@ class TargetHost {
   virtual ~TargetHost() = default;
   // Where the pieces of this migration are put.
   virtual std::string image_directory(const MigrationRecord& record) = 0;
-  // After the resume: all of its memory is in place, or it has ended, and nobody is owed any; what
-  // the pager did, as JSON. An Error: it was ended, since its memory could not be had.
+  // After the resume: all of its memory is in place, or it has ended; what the pager did, as JSON.
+  // An Error: it was ended, since its memory could not be had.
   virtual void await_memory(const MigrationRecord& record, Done<Json> done) = 0;
   // The pieces are complete: makes the log file and the cgroup, then restores and holds.
   virtual void restore(const MigrationRecord& record, Done<std::unique_ptr<HeldTree>> done) = 0;
-  // Writes the outcome "committed" and the new places in one transaction, unless there is an
-  // outcome; retries until it is known.
-  virtual void propose_commit(const MigrationRecord& record) = 0;
-  virtual void propose_rollback(const MigrationRecord& record, const std::string& reason) = 0;
   // COMMIT: the endpoints are bound here; called before the process runs.
   virtual void take_in(const MigrationRecord& record, Done<bool> done) = 0;
   // The process runs (or, after a rollback, is gone): what is left to clean up or to start.
   virtual void settle_in(const MigrationRecord& record) = 0;
   virtual void clean_up(const MigrationRecord& record, Done<bool> done) = 0;
-  virtual void on_phase(const MigrationRecord& record, const char* phase) = 0;
+  // All is carried out: forget it.
   virtual void on_target_finished(const MigrationRecord& record) = 0;
 };
 
 class Target : public std::enable_shared_from_this<Target> {
  public:
-  Target(TargetHost& host, Faults& faults, MigrationRecord record);
+  Target(const Protocol& protocol, TargetHost& host, MigrationRecord record);
 
   void on_image(std::string_view body);
   // Copying is over (if there was any): the record says kActive.
@@ -55,8 +48,6 @@ class Target : public std::enable_shared_from_this<Target> {
   void adopt(std::unique_ptr<HeldTree> held) { held_ = std::move(held); }
 
  private:
-  enum class Phase { kReceiving, kRestoring, kDeciding, kWaiting, kFinished };
-
   void restore();
   void vote();
   void fail(const Error& error);
@@ -64,12 +55,14 @@ class Target : public std::enable_shared_from_this<Target> {
   void commit();
   void resume();
   void await_memory();
+  void finish(const Json& pager);
   void rollback();
+  void step(Event event);
   void begin_phase(const char* name);
   void end_phase(const char* name);
 
+  const Protocol protocol_;
   TargetHost& host_;
-  Faults& faults_;
   MigrationRecord record_;
   TransferReceiver receiver_;
   Phase phase_ = Phase::kReceiving;

@@ -1,6 +1,7 @@
 #include "node/conductor.h"
 
 #include <algorithm>
+#include <random>
 
 #include "base/base64.h"
 #include "base/clock.h"
@@ -8,16 +9,23 @@
 #include "mover/tracker.h"
 
 namespace dvs {
+namespace {
+
+constexpr auto kCallLimit = std::chrono::seconds(20);
+
+}  // namespace
 
 Conductor::Conductor(Executor& executor, Doorbells& doorbells, NodeConfig config, Store& store,
                      Engine& engine, Cgroups cgroups)
-    : faults_(config.faults),
-      cluster_(executor, store, config.cluster),
-      context_{executor, doorbells, std::move(config), store, cluster_, std::move(cgroups),
-               engine,   faults_},
+    : scheduler_(executor),
+      faults_(config.faults),
+      cluster_(scheduler_, store, config.cluster),
+      context_{executor,           scheduler_, doorbells, std::move(config), store, cluster_,
+               std::move(cgroups), engine,     faults_},
       lease_timer_(executor) {
   context_.incarnation = static_cast<uint64_t>(realtime_ns());
   context_.aside = &aside_;
+  context_.peers = this;
   if (!mover::probe_tracking().write_protect) {
     context_.no_mover = "this kernel cannot tell which pages a process has written (Linux 6.7 can)";
   } else {
@@ -79,9 +87,9 @@ Status Conductor::open_links_and_parts() {
   rpc_ = std::make_unique<Rpc>(context_.executor, context_.id);
   rpc_->use(*links_);
   context_.rpc = rpc_.get();
-  coordinator_ = std::make_unique<Coordinator>(context_.executor, context_.store, cluster_.keys(),
-                                               static_cast<CoordinatorHost&>(*this), faults_,
-                                               context_.config.name);
+  coordinator_ = std::make_unique<Coordinator>(scheduler_, context_.store, cluster_.keys(),
+                                               static_cast<Peers&>(*this), faults_,
+                                               context_.config.name, std::random_device()());
   add_services();
   return {};
 }
@@ -118,17 +126,21 @@ std::optional<NodeId> Conductor::id_of(const std::string& node) const {
   return found->second;
 }
 
-void Conductor::call(const std::string& node, const std::string& call, Json args, Done<Json> done) {
+void Conductor::call(const std::string& node, const std::string& call, Json args,
+                     std::chrono::milliseconds timeout, Done<Json> done) {
   const auto id = id_of(node);
   if (!id.has_value()) {
     return context_.later(
         [done, node] { done(Error(Code::kNotFound, "there is no node '" + node + "'")); });
   }
-  rpc_->call(*id, call, std::move(args), std::chrono::seconds(20),
-             [done, node](Result<Json> answer) {
-               if (answer.ok() || answer.error().code() != Code::kUnavailable) return done(answer);
-               done(answer.error().context("node '" + node + "'"));
-             });
+  rpc_->call(*id, call, std::move(args), timeout, [done, node](Result<Json> answer) {
+    if (answer.ok() || answer.error().code() != Code::kUnavailable) return done(answer);
+    done(answer.error().context("node '" + node + "'"));
+  });
+}
+
+void Conductor::call(const std::string& node, const std::string& call, Json args, Done<Json> done) {
+  this->call(node, call, std::move(args), kCallLimit, std::move(done));
 }
 
 // ---- the directory's news ----

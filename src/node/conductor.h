@@ -16,7 +16,7 @@
 
 namespace dvs {
 
-class Conductor : private Cluster::Listener, private CoordinatorHost {
+class Conductor : private Cluster::Listener, private Peers {
  public:
   Conductor(Executor& executor, Doorbells& doorbells, NodeConfig config, Store& store,
             Engine& engine, Cgroups cgroups);
@@ -57,8 +57,11 @@ class Conductor : private Cluster::Listener, private CoordinatorHost {
   void on_endpoint(const std::string& dc, uint32_t slot) override;
   void on_migration(const std::string& id) override;
 
-  // CoordinatorHost
-  void call(const std::string& node, const std::string& call, Json args, Done<Json> done) override;
+  // Peers
+  void call(const std::string& node, const std::string& call, Json args,
+            std::chrono::milliseconds timeout, Done<Json> done) override;
+  // Likewise, for as long as a person would wait.
+  void call(const std::string& node, const std::string& call, Json args, Done<Json> done);
 
   // services.cc
   using PartService = std::function<void(const std::shared_ptr<DcPart>& dc, const Json& args,
@@ -101,6 +104,7 @@ class Conductor : private Cluster::Listener, private CoordinatorHost {
   void cancel_migration(const HttpRequest& request, Reply reply);
   void post_fault(const HttpRequest& request, Reply reply);
 
+  EventLoopScheduler scheduler_;
   Faults faults_;
   Cluster cluster_;
   NodeContext context_;

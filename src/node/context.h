@@ -9,10 +9,11 @@
 #include "container/cgroup.h"
 #include "container/container.h"
 #include "container/paths.h"
+#include "directory/cluster.h"
 #include "directory/store.h"
 #include "migrate/engine/engine.h"
 #include "migrate/faults.h"
-#include "node/cluster.h"
+#include "migrate/peers.h"
 #include "node/doorbells.h"
 #include "node/rpc.h"
 #include "proxy/link.h"
@@ -39,6 +40,7 @@ struct NodeConfig {
 // All references live as long as the Conductor.
 struct NodeContext {
   Executor& executor;
+  Scheduler& scheduler;
   Doorbells& doorbells;
   NodeConfig config;
   Store& store;
@@ -54,6 +56,7 @@ struct NodeContext {
   std::string cpu = {};                       // as the engine describes it; empty: not known (yet)
   boost::asio::thread_pool* aside = nullptr;  // for what would keep the event loop for long
   Rpc* rpc = nullptr;
+  Peers* peers = nullptr;  // requests by a node's name
   Links* links = nullptr;
 
   const Keys& keys() const { return cluster.keys(); }

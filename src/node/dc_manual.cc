@@ -143,7 +143,7 @@ void DcPart::commit_known(uint32_t slot, int pid, Done<int> done) {
 
 // START at every node. Where the endpoint is, nothing can be given to it soon after: who waits in a
 // receive is parked.
-void DcPart::begin_manual(const MigrationRecord& record) {
+void DcPart::begin_by_hand(const MigrationRecord& record) {
   for (const uint32_t slot : record.slots) {
     if (context_.cluster.endpoint(record_.name, slot) == nullptr) end_orphan(slot);
     if (slot < region_.slots() && bound_.count(slot) != 0) park_manually(record.id, slot);
@@ -179,7 +179,7 @@ void DcPart::end_orphan(uint32_t slot) {
 }
 
 // The outcome at every node: the place is in the endpoint's record.
-void DcPart::end_manual(const MigrationRecord& record) {
+void DcPart::end_by_hand(const MigrationRecord& record) {
   for (uint32_t slot : record.slots) {
     if (slot >= region_.slots()) continue;
     const auto* entry = context_.cluster.endpoint(record_.name, slot);

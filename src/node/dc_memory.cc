@@ -7,7 +7,6 @@ namespace dvs {
 namespace {
 
 constexpr int64_t kTellEveryNs = 100'000'000;
-constexpr auto kProposeAgain = std::chrono::milliseconds(200);
 constexpr auto kKeepLimit = std::chrono::seconds(10);
 
 Error has_ended_error() { return {Code::kNotFound, "the process has ended"}; }
@@ -57,7 +56,7 @@ MemorySource& DcPart::memory_source(const MigrationRecord& record) {
     if (monotonic_ns() - told_ns > kTellEveryNs) {
       told_ns = monotonic_ns();
       const MemorySource& source = *memories_.at(record.id);
-      on_progress(record, source.sent_bytes(), source.planned_bytes());
+      participant_.reporter().progress(record, source.sent_bytes(), source.planned_bytes());
     }
     return send_image(to, body);
   };
@@ -92,11 +91,10 @@ void DcPart::copy_rest(const MigrationRecord& record, uint64_t budget, Done<move
 Done<mover::Round> DcPart::entrust(const MigrationRecord& record, Done<mover::Round> done) {
   return [self = shared_from_this(), record, done](Result<mover::Round> round) {
     if (!round.ok()) return done(round);
-    const auto server = self->node_id(record.file_server);
-    if (!server) return done(Error(Code::kNotFound, "the file server left the cluster"));
     const Json args = {{"dc", self->record_.name}, {"id", record.id}};
-    self->context_.rpc->call(
-        *server, "migrate.keep", args, kKeepLimit, [self, record, round, done](Result<Json> kept) {
+    self->context_.peers->call(
+        record.file_server, "migrate.keep", args, kKeepLimit,
+        [self, record, round, done](Result<Json> kept) {
           if (!kept.ok()) return done(kept.error().context("the file server"));
           auto memory = self->memories_.find(record.id);
           if (memory == self->memories_.end()) return done(Error(Code::kConflict, "given up"));
@@ -114,44 +112,18 @@ Done<mover::Round> DcPart::entrust(const MigrationRecord& record, Done<mover::Ro
   };
 }
 
-// The endpoints are those that the task has now: it may have bound and unbound some meanwhile.
-void DcPart::propose_freeze(const MigrationRecord& record) {
-  const auto* entry = context_.cluster.migration(record.id);
-  if (entry == nullptr || entry->record.state != MigrationState::kCopying) return;
-  MigrationRecord active = record;
-  active.state = MigrationState::kActive;
-  active.slots.clear();
-  active.endpoints.clear();
-  const std::string key = context_.keys().migration(record.id);
-  std::vector<Compare> compares = {Compare::exists_at(key, entry->revision)};
+Proposer::Endpoints DcPart::endpoints_of(const MigrationRecord& record) {
+  Proposer::Endpoints endpoints;
   for (const auto& [slot, bound] : bound_) {
-    if (bound.task != record.task) continue;
-    active.slots.push_back(slot);
-    active.endpoints.push_back(region_.at(slot).endpoint.load());
-    const auto* endpoint = context_.cluster.endpoint(record_.name, slot);
-    const int64_t gone = -1;  // refuses
-    compares.push_back(Compare::exists_at(context_.keys().endpoint(record_.name, slot),
-                                          endpoint == nullptr ? gone : endpoint->revision));
+    if (bound.task == record.task) endpoints[slot] = region_.at(slot).endpoint.load();
   }
-  context_.store.txn(std::move(compares), {Change::put(key, to_text(to_json(active)))},
-                     [weak = weak_from_this(), record](Result<TxnResult> result) {
-                       auto self = weak.lock();
-                       if (self == nullptr || (result.ok() && result->applied)) return;
-                       run_after(self->context_.executor, kProposeAgain, [weak, record] {
-                         if (auto again = weak.lock()) again->propose_freeze(record);
-                       });
-                     });
-}
-
-void DcPart::hurry(const std::string& migration, const std::string& why) {
-  if (auto found = sources_.find(migration); found != sources_.end()) found->second->hurry(why);
+  return endpoints;
 }
 
 void DcPart::on_round(const MigrationRecord& record, const CopyingSchedule& schedule) {
   if (record.bandwidth == 0) {
     context_.sent_per_second[memory_goes_to(record)] = schedule.bytes_per_second();
   }
-  tell_coordinator(record, "migrate.round", to_json(schedule));
 }
 
 }  // namespace dvs

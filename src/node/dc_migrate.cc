@@ -1,4 +1,5 @@
-// This node's side of migrations of one DC: what the Source and Target state machines have done.
+// This node's side of migrations of one DC: what the state machines (migrate/participant.h) have
+// done.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,9 +22,7 @@ constexpr const char* kLogPiece = "dvs-log";
 
 constexpr uint64_t kLongestLog = 256 << 20;
 constexpr auto kFreezeLimit = std::chrono::milliseconds(5000);
-constexpr auto kReportAgain = std::chrono::milliseconds(100);
-constexpr int kReportAttempts = 40;
-constexpr auto kProposeAgain = std::chrono::milliseconds(200);
+constexpr auto kExpectLimit = std::chrono::seconds(10);
 
 }  // namespace
 
@@ -40,102 +39,15 @@ EngineSite DcPart::site(const std::string& migration) const {
   return site;
 }
 
-// ---- the record changes ----
-
-// Whether this node is still busy with a migration of that task, perhaps one that is decided.
-bool DcPart::migrates(const std::string& task, const std::string& other_than) const {
-  const auto same = [&](const auto& entry) {
-    return entry.first != other_than && entry.second->record().task == task;
-  };
-  return std::any_of(sources_.begin(), sources_.end(), same) ||
-         std::any_of(targets_.begin(), targets_.end(), same);
-}
-
-// The next migration of a task may begin as soon as the last one is decided. What is to be done
-// here for the last one comes first: it opens the gates that the next one closes.
-void DcPart::on_migration(const MigrationRecord& record, const MigrationRecord* before) {
-  const bool settled = !is_open(record.state) && record.memory != OwedMemory::kOwed;
-  if (settled) on_memory_settled(record.id);
-  if (migrates(record.task, record.id)) {
-    postponed_.emplace_back(record, before == nullptr ? std::nullopt : std::optional(*before));
-    return;
-  }
-  if (!is_open(record.state)) {
-    if (before == nullptr || is_open(before->state)) end_migration(record);
-  } else if (before == nullptr) {
-    begin_migration(record);
-  } else if (before->state == MigrationState::kCopying && record.state == MigrationState::kActive) {
-    activate_migration(record);
-  }
-}
-
-void DcPart::take_up_postponed() {
-  context_.later([weak = weak_from_this()] {
-    auto self = weak.lock();
-    if (self == nullptr) return;
-    for (const auto& [record, before] : std::exchange(self->postponed_, {})) {
-      self->on_migration(record, before.has_value() ? &*before : nullptr);
-    }
-  });
-}
+// ---- gates ----
 
 void DcPart::close_gates(const MigrationRecord& record) {
   for (uint32_t slot : record.slots) {
     if (slot < region_.slots()) dvk::close_gate(region_, slot);
   }
-  const std::string& here = context_.config.name;
-  if (record.source != here && record.target != here) {
-    context_.faults.die_at(Fault::kBystanderDiesStarted);
-  }
 }
 
-void DcPart::activate_migration(const MigrationRecord& record) {
-  close_gates(record);
-  if (auto found = targets_.find(record.id); found != targets_.end()) {
-    found->second->on_active(record);
-  }
-  if (auto found = sources_.find(record.id); found != sources_.end()) {
-    const auto source = found->second;
-    source->on_active(record);
-  }
-}
-
-void DcPart::begin_migration(const MigrationRecord& record) {
-  if (record.state == MigrationState::kActive) close_gates(record);
-  if (record.manual) return begin_manual(record);
-  if (record.target == context_.config.name) {
-    arrivals_.erase(record.id);
-    context_.faults.die_at(Fault::kTargetDiesExpecting);
-    targets_[record.id] =
-        std::make_shared<Target>(static_cast<TargetHost&>(*this), context_.faults, record);
-    const bool ready = record.algorithm.empty() || pagers_.count(record.id) != 0;
-    if (!ready) start_pager({record.id, record.task, true, record.patience_ms});
-    if (auto pager = pagers_.find(record.id); pager != pagers_.end()) pager->second.record = record;
-  }
-  if (record.file_server == context_.config.name) start_keeping(record);
-  for (auto& done : std::exchange(expected_[record.id], {})) done(true);
-  expected_.erase(record.id);
-  if (record.source == context_.config.name) {
-    auto source = std::make_shared<Source>(context_.executor, static_cast<SourceHost&>(*this),
-                                           context_.faults, record);
-    sources_[record.id] = source;
-    source->start();
-  }
-}
-
-void DcPart::end_migration(const MigrationRecord& record) {
-  if (record.manual) return end_manual(record);
-  if (auto found = sources_.find(record.id); found != sources_.end()) {
-    found->second->on_outcome(record);
-  } else if (auto target = targets_.find(record.id); target != targets_.end()) {
-    target->second->on_outcome(record);
-  }
-  const bool involved = sources_.count(record.id) + targets_.count(record.id) > 0;
-  const bool committed = record.state == MigrationState::kCommitted;
-  if (record.file_server == context_.config.name) keep_until_settled(record);
-  if (involved && (committed || sources_.count(record.id) > 0)) return;
-  if (!involved) context_.faults.die_at(Fault::kBystanderDiesDecided);
-  // A bystander, or the target of a rollback: the place is in the endpoints' records.
+void DcPart::open_gates(const MigrationRecord& record) {
   for (uint32_t slot : record.slots) {
     if (slot >= region_.slots()) continue;
     dvk::open_gate(region_, slot);
@@ -143,29 +55,25 @@ void DcPart::end_migration(const MigrationRecord& record) {
   }
 }
 
-void DcPart::expect_images(const std::string& migration, Done<bool> done) {
-  if (targets_.count(migration) + keepers_.count(migration) != 0) return done(true);
-  const auto* entry = context_.cluster.migration(migration);
-  if (entry != nullptr && !is_open(entry->record.state)) {
-    return done(Error(Code::kConflict, "that migration has ended"));
+void DcPart::open_gates_except(const std::set<uint32_t>& slots) {
+  for (uint32_t slot = 0; slot < region_.slots(); ++slot) {
+    if (!dvk::is_migrating(region_.at(slot)) || slots.count(slot) != 0) continue;
+    dvk::open_gate(region_, slot);
+    ops_->on_place_changed(slot);
   }
-  expected_[migration].push_back(std::move(done));
 }
 
+// ---- from other nodes ----
+
 void DcPart::on_image(NodeId from, const std::string& migration, std::string_view body) {
-  const auto found = targets_.find(migration);
-  const auto target = found == targets_.end() ? nullptr : found->second;
-  if (target != nullptr && target->is_receiving() && node_id(target->record().source) == from) {
-    return target->on_image(body);
-  }
+  const auto name = context_.cluster.name_of(from);
+  if (name.has_value() && participant_.on_image(*name, migration, body)) return;
   if (is_memory(body)) on_memory(from, migration, body);
 }
 
 void DcPart::on_writable(NodeId node) {
-  for (auto& [id, source] : std::map(sources_)) {
-    if (auto memory = memories_.find(id); memory != memories_.end()) memory->second->on_writable();
-    if (node_id(source->record().target) == node) source->on_writable();
-  }
+  for (auto& [id, memory] : memories_) memory->on_writable();
+  if (const auto name = context_.cluster.name_of(node)) participant_.on_writable(*name);
   for (auto& [id, server] : servers_) server->on_writable();
 }
 
@@ -177,141 +85,11 @@ void DcPart::on_link_up(NodeId node) {
 }
 
 void DcPart::on_link_down(NodeId node) {
-  for (auto& [id, source] : std::map(sources_)) {
-    if (node_id(source->record().target) == node) {
-      source->on_target_lost("the link to the target broke");
-    } else if (node_id(source->record().file_server) == node) {
-      source->on_target_lost("the link to the file server broke");
-    }
-  }
   for (auto& [id, server] : servers_) {
     const auto* entry = context_.cluster.migration(id);
     if (entry != nullptr && node_id(entry->record.target) == node) server->on_link_down();
   }
-  for (auto& [id, target] : std::map(targets_)) {
-    if (node_id(target->record().source) == node) {
-      target->on_source_lost("the link to the source broke");
-    }
-  }
-}
-
-void DcPart::tell_coordinator(const MigrationRecord& record, const char* call, Json args) {
-  const auto node = node_id(record.coordinator);
-  if (!node.has_value()) return;
-  args["id"] = record.id;
-  context_.rpc->call(*node, call, std::move(args), std::chrono::seconds(5), [](Result<Json>) {});
-}
-
-// The coordinator waits for this; the link to it may just be coming back.
-void DcPart::report_done(const MigrationRecord& record, Json args, int attempt) {
-  const auto node = node_id(record.coordinator);
-  if (!node.has_value() || attempt == kReportAttempts) return;
-  args["id"] = record.id;
-  context_.rpc->call(*node, "migrate.done", args, std::chrono::seconds(5),
-                     [weak = weak_from_this(), record, args, attempt](Result<Json> told) {
-                       auto self = weak.lock();
-                       if (self == nullptr || told.ok()) return;
-                       run_after(self->context_.executor, kReportAgain,
-                                 [weak, record, args, attempt] {
-                                   if (auto again = weak.lock())
-                                     again->report_done(record, args, attempt + 1);
-                                 });
-                     });
-}
-
-void DcPart::on_phase(const MigrationRecord& record, const char* phase) {
-  tell_coordinator(record, "migrate.phase", {{"phase", phase}});
-}
-
-void DcPart::on_progress(const MigrationRecord& record, uint64_t sent, uint64_t total) {
-  tell_coordinator(record, "migrate.progress", {{"sent", sent}, {"total", total}});
-}
-
-// ---- the decision ----
-
-uint32_t DcPart::committed_epoch(const MigrationRecord& record) const {
-  uint32_t epoch = 0;
-  for (uint32_t slot : record.slots) {
-    if (const auto* entry = context_.cluster.endpoint(record_.name, slot)) {
-      epoch = std::max(epoch, entry->record.epoch);
-    }
-  }
-  return epoch;
-}
-
-std::vector<Change> DcPart::commit_changes(const MigrationRecord& record) const {
-  std::vector<Change> changes;
-  const uint32_t epoch = committed_epoch(record) + 1;
-  for (uint32_t slot : record.slots) {
-    const auto* entry = context_.cluster.endpoint(record_.name, slot);
-    if (entry == nullptr) continue;
-    EndpointRecord moved = entry->record;
-    moved.node = context_.id;
-    moved.epoch = epoch;
-    changes.push_back(Change::put(context_.keys().endpoint(record_.name, slot),
-                                  to_text(to_json(moved)), context_.lease));
-  }
-  return changes;
-}
-
-// Writes the outcome, if the record is still as it was at START; the first writer wins. Whatever
-// comes of it arrives by the watch. While the directory cannot be reached nothing is known and
-// nothing happens: asked again until it answers.
-void DcPart::propose(const MigrationRecord& record, MigrationState outcome,
-                     const std::string& reason, int attempt) {
-  const auto* entry = context_.cluster.migration(record.id);
-  if (entry == nullptr || !is_open(entry->record.state)) return;
-  const std::string key = context_.keys().migration(record.id);
-  MigrationRecord decided = record;
-  decided.state = outcome;
-  decided.reason = reason;
-  decided.ended_ns = realtime_ns();
-  std::vector<Compare> compares = {Compare::exists_at(key, entry->revision)};
-  // The places first: who hears of the outcome knows them then.
-  std::vector<Change> changes;
-  if (outcome == MigrationState::kCommitted) {
-    for (uint32_t slot : record.slots) {
-      const auto* endpoint = context_.cluster.endpoint(record_.name, slot);
-      const std::string endpoint_key = context_.keys().endpoint(record_.name, slot);
-      const int64_t gone = -1;  // refuses
-      compares.push_back(
-          Compare::exists_at(endpoint_key, endpoint == nullptr ? gone : endpoint->revision));
-    }
-    changes = commit_changes(record);
-  }
-  changes.push_back(Change::put(key, to_text(to_json(decided))));
-  changes.push_back(Change::remove(context_.keys().lock(record_.name, record.task)));
-  context_.store.txn(
-      std::move(compares), std::move(changes),
-      [weak = weak_from_this(), record, outcome, reason, attempt](Result<TxnResult> result) {
-        auto self = weak.lock();
-        if (self == nullptr) return;
-        if (result.ok() && result->applied) {
-          if (outcome == MigrationState::kCommitted) {
-            self->context_.faults.die_at(Fault::kTargetDiesProposed);
-          }
-          return;
-        }
-        run_after(self->context_.executor, kProposeAgain, [=] {
-          auto again = weak.lock();
-          if (again == nullptr) return;
-          // A commit that is refused although the record is active: the endpoints
-          // are not what they were.
-          const bool refused = result.ok() && attempt > 0 && outcome == MigrationState::kCommitted;
-          again->propose(record, refused ? MigrationState::kRolledBack : outcome,
-                         refused ? "the endpoints changed during the migration" : reason,
-                         attempt + 1);
-        });
-      });
-}
-
-void DcPart::propose_rollback(const MigrationRecord& record, const std::string& reason) {
-  log::warn("migration {}: proposing rollback: {}", record.id, reason);
-  propose(record, MigrationState::kRolledBack, reason, 0);
-}
-
-void DcPart::propose_commit(const MigrationRecord& record) {
-  propose(record, MigrationState::kCommitted, "", 0);
+  if (const auto name = context_.cluster.name_of(node)) participant_.on_link_down(*name);
 }
 
 // ---- source ----
@@ -355,7 +133,9 @@ DumpRequest DcPart::dump_request(const std::string& migration, const Task& task)
 }
 
 void DcPart::dump(const MigrationRecord& record, Done<DumpResult> done) {
-  context_.engine.dump(dump_request(record.id, tasks_.at(record.task)), std::move(done));
+  context_.engine.dump(
+      dump_request(record.id, tasks_.at(record.task)),
+      [self = shared_from_this(), done](Result<DumpResult> dumped) { done(std::move(dumped)); });
 }
 
 Result<std::vector<Piece>> DcPart::collect(const MigrationRecord& record) {
@@ -394,13 +174,11 @@ void DcPart::await_target(const MigrationRecord& record, Done<bool> done) {
 }
 
 void DcPart::await_ready(const MigrationRecord& record, const std::string& name, Done<bool> done) {
-  const auto node = node_id(name);
-  if (!node.has_value()) return done(Error(Code::kNotFound, name + " left the cluster"));
-  context_.rpc->call(*node, "migrate.expect", {{"dc", record_.name}, {"id", record.id}},
-                     std::chrono::seconds(10), [done](Result<Json> answer) {
-                       if (!answer.ok()) return done(answer.error());
-                       done(true);
-                     });
+  context_.peers->call(name, "migrate.expect", {{"dc", record_.name}, {"id", record.id}},
+                       kExpectLimit, [self = shared_from_this(), done](Result<Json> answer) {
+                         if (!answer.ok()) return done(answer.error());
+                         done(true);
+                       });
 }
 
 bool DcPart::send(const MigrationRecord& record, std::string_view body) {
@@ -416,11 +194,7 @@ void DcPart::break_link(const MigrationRecord& record) {
 // ROLLBACK: thawed, the process goes on exactly where it was.
 void DcPart::go_on(const MigrationRecord& record, Done<bool> done) {
   Status thawed = context_.cgroups.thaw(cgroup_of(record.task));
-  for (uint32_t slot : record.slots) {
-    if (slot >= region_.slots()) continue;
-    dvk::open_gate(region_, slot);
-    ops_->on_place_changed(slot);
-  }
+  open_gates(record);
   memories_.erase(record.id);
   servers_.erase(record.id);
   log::if_failed(remove_tree(site(record.id).dir));
@@ -433,21 +207,16 @@ void DcPart::go_on(const MigrationRecord& record, Done<bool> done) {
   });
 }
 
-// COMMIT: the frozen copy is ended, once it is owed to nobody; what is left here are the mirrors.
-void DcPart::let_go(const MigrationRecord& record, Done<bool> done) {
+// COMMIT: what is left here are the mirrors, and the frozen copy.
+void DcPart::let_go(const MigrationRecord& record) {
   for (uint32_t slot : record.slots) unwatch(slot);
   const auto target = node_id(record.target);
-  dvk::commit_away(region_, record.slots, target.value_or(0), committed_epoch(record));
-  for (uint32_t slot : record.slots) {
-    place(slot);
-  }
+  dvk::commit_away(region_, record.slots, target.value_or(0),
+                   committed_epoch(context_.cluster, record));
+  for (uint32_t slot : record.slots) place(slot);
   if (const auto task = tasks_.find(record.task); task != tasks_.end()) {
     task->second.departed = true;
   }
-  if (!record.file_server.empty()) return end_departed(record, std::move(done));
-  if (record.memory == OwedMemory::kOwed) context_.faults.die_at(Fault::kSourceDiesKeeping);
-  await_settled(record.id,
-                [self = shared_from_this(), record, done] { self->end_departed(record, done); });
 }
 
 void DcPart::end_departed(const MigrationRecord& record, Done<bool> done) {
@@ -468,9 +237,7 @@ void DcPart::end_departed(const MigrationRecord& record, Done<bool> done) {
 void DcPart::on_source_finished(const MigrationRecord& record) {
   context_.engine.discard(site(record.id));
   notes_.erase(record.id);
-  report_done(record, {{"role", "source"}});
-  sources_.erase(record.id);
-  take_up_postponed();
+  participant_.forget_source(record.id);
 }
 
 // ---- target ----
@@ -520,7 +287,7 @@ Result<dvk::Capsule> DcPart::take_task(const MigrationRecord& record) {
 }
 
 void DcPart::commit_capsule(const MigrationRecord& record, dvk::Capsule capsule, Done<bool> done) {
-  if (!dvk::commit_here(region_, capsule, context_.id, committed_epoch(record))) {
+  if (!dvk::commit_here(region_, capsule, context_.id, committed_epoch(context_.cluster, record))) {
     const uint32_t slot = record.slots.empty() ? 0 : record.slots.front();
     return again_later(slot,
                        [self = shared_from_this(), record, capsule = std::move(capsule),
@@ -566,12 +333,38 @@ void DcPart::clean_up(const MigrationRecord& record, Done<bool> done) {
 
 void DcPart::on_target_finished(const MigrationRecord& record) {
   context_.engine.discard(site(record.id));
-  report_done(record, {{"role", "target"},
-                       {"phases", record.phases},
-                       {"faults", record.faults},
-                       {"fault_p99_ms", record.fault_p99_ms}});
-  targets_.erase(record.id);
-  take_up_postponed();
+  participant_.forget_target(record.id);
 }
+
+// ---- after a restart of dvsd ----
+
+std::vector<std::string> DcPart::migrations_with_images() {
+  auto names = list_dir(paths::engine_dir(dir_));
+  return names.ok() ? std::move(*names) : std::vector<std::string>{};
+}
+
+void DcPart::remove_images(const std::string& migration) {
+  log::if_failed(remove_tree(site(migration).dir));
+}
+
+std::unique_ptr<HeldTree> DcPart::find_held(const MigrationRecord& record) {
+  auto held = context_.engine.find_held(site(record.id));
+  return held.ok() ? std::move(*held) : nullptr;
+}
+
+std::vector<std::string> DcPart::tasks() {
+  std::vector<std::string> names;
+  for (const auto& [id, task] : tasks_) {
+    if (!task.ended) names.push_back(id);
+  }
+  return names;
+}
+
+void DcPart::thaw_if_frozen(const std::string& task) {
+  const auto frozen = context_.cgroups.frozen(cgroup_of(task));
+  if (frozen.ok() && *frozen) log::if_failed(context_.cgroups.thaw(cgroup_of(task)));
+}
+
+void DcPart::look_whether_ended(const std::string& task) { task_may_have_ended(task); }
 
 }  // namespace dvs

@@ -13,7 +13,6 @@ namespace dvs {
 namespace {
 
 constexpr int64_t kTellEveryNs = 100'000'000;
-constexpr auto kProposeAgain = std::chrono::milliseconds(200);
 constexpr int kPagerDirectory = 3;  // its descriptor, see apps/dvs-pager
 
 bool is_want(MemoryPart part) {
@@ -79,11 +78,13 @@ void DcPart::serve(const MigrationRecord& record, const MemoryFrame& want) {
 }
 
 // This node is a file server of that migration.
-void DcPart::start_keeping(const MigrationRecord& record) {
+void DcPart::keep_memory(const MigrationRecord& record) {
   auto store = mover::Store::open(site(record.id).dir + "/" + mover::kStoreName);
   if (!store.ok()) return log::error("migration {}: {}", record.id, store.error().message());
   keepers_.try_emplace(record.id, Keeper{std::move(*store), {}});
 }
+
+bool DcPart::keeps_memory(const std::string& migration) { return keepers_.count(migration) != 0; }
 
 void DcPart::keep(Keeper& keeper, const MemoryFrame& frame) {
   if (!keeper.failed.ok()) return;
@@ -105,70 +106,20 @@ Status DcPart::seal_kept(const std::string& migration) {
   return {};
 }
 
-void DcPart::keep_until_settled(const MigrationRecord& record) {
-  await_settled(record.id, [self = shared_from_this(), id = record.id] { self->end_keeping(id); });
-}
-
 void DcPart::end_keeping(const std::string& migration) {
   keepers_.erase(migration);
   servers_.erase(migration);
   log::if_failed(remove_tree(site(migration).dir));
 }
 
-// ---- nothing is owed any more ----
-
-void DcPart::settle_memory(const std::string& migration, OwedMemory memory,
-                           const std::string& reason) {
-  const auto* entry = context_.cluster.migration(migration);
-  if (entry == nullptr || entry->record.memory != OwedMemory::kOwed) {
-    return on_memory_settled(migration);
-  }
-  MigrationRecord settled = entry->record;
-  settled.memory = memory;
-  settled.reason = reason;
-  const std::string key = context_.keys().migration(migration);
-  context_.store.txn({Compare::exists_at(key, entry->revision)},
-                     {Change::put(key, to_text(to_json(settled)))},
-                     [weak = weak_from_this(), migration, memory, reason](auto result) {
-                       auto self = weak.lock();
-                       if (self == nullptr || (result.ok() && result->applied)) return;
-                       run_after(self->context_.executor, kProposeAgain, [=] {
-                         if (auto again = weak.lock()) {
-                           again->settle_memory(migration, memory, reason);
-                         }
-                       });
-                     });
-}
-
-void DcPart::await_settled(const std::string& migration, std::function<void()> then) {
-  when_settled_[migration].push_back(std::move(then));
-  const auto* entry = context_.cluster.migration(migration);
-  if (entry == nullptr || entry->record.memory != OwedMemory::kOwed) on_memory_settled(migration);
-}
-
-void DcPart::on_memory_settled(const std::string& migration) {
-  for (auto& then : std::exchange(when_settled_[migration], {})) context_.later(std::move(then));
-  when_settled_.erase(migration);
-}
-
-// What is kept for a process whose node was lost is of no use. A node that is only cut off has as
-// long to come back as the process would wait.
-void DcPart::look_for_lost_targets() {
-  for (const auto& [id, then] : when_settled_) {
-    const auto* entry = context_.cluster.migration(id);
-    if (entry == nullptr || entry->record.target == context_.config.name) continue;
-    if (context_.cluster.node(entry->record.target) != nullptr) continue;
-    run_after(context_.executor, std::chrono::milliseconds(entry->record.patience_ms),
-              [weak = weak_from_this(), id = id, target = entry->record.target] {
-                auto self = weak.lock();
-                if (self == nullptr || self->context_.cluster.node(target) != nullptr) return;
-                self->settle_memory(id, OwedMemory::kLost,
-                                    "node " + target + " was lost, and the process with it");
-              });
-  }
-}
-
 // ---- target ----
+
+void DcPart::expect_memory(const MigrationRecord& record) {
+  arrivals_.erase(record.id);
+  const bool ready = record.algorithm.empty() || pagers_.count(record.id) != 0;
+  if (!ready) start_pager({record.id, record.task, true, record.patience_ms});
+  if (auto pager = pagers_.find(record.id); pager != pagers_.end()) pager->second.record = record;
+}
 
 // Before criu wants it. What is in the store it fills in without dvsd.
 void DcPart::start_pager(const Arrival& arrival) {
@@ -226,7 +177,8 @@ void DcPart::tell_of_fetching(const std::string& migration) {
   if (pager == pagers_.end() || pager->second.fetch->ended()) return;
   const MigrationRecord& record = pager->second.record;
   if (record.owed_bytes > 0) {
-    on_progress(record, pager->second.fetch->fetched_bytes(), record.owed_bytes);
+    participant_.reporter().progress(record, pager->second.fetch->fetched_bytes(),
+                                     record.owed_bytes);
   }
   run_after(context_.executor, std::chrono::nanoseconds(kTellEveryNs),
             [weak = weak_from_this(), migration] {
@@ -251,11 +203,9 @@ void DcPart::memory_ended(const MigrationRecord& record, const Done<Json>& done)
   if (!outcome.ok()) {
     // The guardian has done that, unless it was killed as well.
     context_.cgroups.kill(context_.executor, cgroup_of(record.task), [](Result<bool>) {});
-    outcome = lost(outcome.error());
+    return done(lost(outcome.error()));
   }
-  await_settled(record.id, [done, outcome] { done(outcome); });
-  settle_memory(record.id, outcome.ok() ? OwedMemory::kNone : OwedMemory::kLost,
-                outcome.ok() ? "" : outcome.error().message());
+  done(*outcome);
 }
 
 // It ends when nobody wants it, or with the processes.

@@ -36,7 +36,14 @@ int64_t monotonic_offset(int64_t origin_ns) {
 DcPart::DcPart(NodeContext& context, DcRecord record)
     : context_(context),
       record_(std::move(record)),
-      dir_(paths::dc_dir(context.config.run_dir, record_.name)) {}
+      dir_(paths::dc_dir(context.config.run_dir, record_.name)),
+      participant_({context.scheduler,
+                    context.store,
+                    context.cluster,
+                    *context.peers,
+                    context.faults,
+                    {context.config.name, context.id, context.lease}},
+                   *this, record_.name) {}
 
 DcPart::~DcPart() = default;
 
@@ -59,7 +66,7 @@ void DcPart::open(NodeContext& context, const DcRecord& record,
   if (Status reopened = part->reopen(); reopened.ok()) {
     log::info("DC {}: found again, first process {}", record.name, part->container_->init_pid());
     part->start();
-    part->recover();
+    part->participant_.recover();
     return done(part);
   }
   part->create(std::move(done));
@@ -225,7 +232,7 @@ void DcPart::update_nodes() {
     entry.state.store(context_.cluster.node(name) != nullptr ? dvk::kNodeUp : dvk::kNodeDown);
   }
   if (ops_ != nullptr) ops_->on_nodes_changed();
-  look_for_lost_targets();
+  participant_.on_node_gone();
 }
 
 void DcPart::place(uint32_t slot) {

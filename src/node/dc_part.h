@@ -17,8 +17,7 @@
 #include "migrate/memory_fetch.h"
 #include "migrate/memory_server.h"
 #include "migrate/memory_source.h"
-#include "migrate/source.h"
-#include "migrate/target.h"
+#include "migrate/participant.h"
 #include "node/context.h"
 #include "node/task.h"
 #include "proxy/remote_ops.h"
@@ -64,8 +63,7 @@ struct Arrival {
 
 class DcPart : public std::enable_shared_from_this<DcPart>,
                private RemoteOps::Env,
-               private SourceHost,
-               private TargetHost {
+               private ParticipantHost {
  public:
   // Opens what an earlier dvsd left (`done` is called at once: the directory's news that come after
   // what recover() has seen must find the part), or creates it.
@@ -93,7 +91,9 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
     record_ = record;
     update_nodes();
   }
-  void on_migration(const MigrationRecord& record, const MigrationRecord* before);
+  void on_migration(const MigrationRecord& record, const MigrationRecord* before) {
+    participant_.on_migration(record, before);
+  }
 
   // ---- from other nodes ----
   void on_operation(NodeId from, const wire::Operation& operation);
@@ -101,12 +101,9 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void on_link_down(NodeId node);
   void on_writable(NodeId node);
   void on_image(NodeId from, const std::string& migration, std::string_view body);
-  // Answers once this node knows of the migration (its record has arrived by the watch).
-  void expect_images(const std::string& migration, Done<bool> done);
+  Participant& participant() { return participant_; }
   // A file server's answer that all memory of that migration is here, and will be kept.
   Status seal_kept(const std::string& migration);
-  // Copying of memory is to end with the round it is in.
-  void hurry(const std::string& migration, const std::string& why);
 
   // dvk_hdw_notify() at any node, for this one: OK or an EDVS error.
   int notify_from_hardware(int endpoint);
@@ -242,8 +239,8 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void commit_known(uint32_t slot, int pid, Done<int> done);
   void end_manually(MigrationRecord record, int64_t revision, MigrationState outcome,
                     std::vector<Change> changes, Done<int> done);
-  void begin_manual(const MigrationRecord& record);
-  void end_manual(const MigrationRecord& record);
+  void begin_by_hand(const MigrationRecord& record) override;
+  void end_by_hand(const MigrationRecord& record) override;
 
   // RemoteOps::Env
   bool send(NodeId node, const wire::Operation& operation) override;
@@ -252,7 +249,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   int read_memory(uint32_t slot, uint64_t address, char* to, size_t bytes) override;
   int write_memory(uint32_t slot, uint64_t address, const char* from, size_t bytes) override;
 
-  // dc_migrate.cc: SourceHost, TargetHost, recovery
+  // dc_migrate.cc: ParticipantHost
   Result<bool> settle(const MigrationRecord& record) override;
   void freeze(const MigrationRecord& record, Done<bool> done) override;
   Status check_frozen(const MigrationRecord& record) override;
@@ -263,26 +260,31 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   bool send(const MigrationRecord& record, std::string_view body) override;
   bool congested(const MigrationRecord& record) override;
   void break_link(const MigrationRecord& record) override;
-  void propose_rollback(const MigrationRecord& record, const std::string& reason) override;
   void go_on(const MigrationRecord& record, Done<bool> done) override;
-  void let_go(const MigrationRecord& record, Done<bool> done) override;
-  void end_departed(const MigrationRecord& record, Done<bool> done);
-  void on_phase(const MigrationRecord& record, const char* phase) override;
-  void on_progress(const MigrationRecord& record, uint64_t sent, uint64_t total) override;
+  void let_go(const MigrationRecord& record) override;
+  void end_departed(const MigrationRecord& record, Done<bool> done) override;
   void on_source_finished(const MigrationRecord& record) override;
   std::string image_directory(const MigrationRecord& record) override;
   void restore(const MigrationRecord& record, Done<std::unique_ptr<HeldTree>> done) override;
-  void propose_commit(const MigrationRecord& record) override;
   void take_in(const MigrationRecord& record, Done<bool> done) override;
   void settle_in(const MigrationRecord& record) override;
   void clean_up(const MigrationRecord& record, Done<bool> done) override;
   void on_target_finished(const MigrationRecord& record) override;
+  void close_gates(const MigrationRecord& record) override;
+  void open_gates(const MigrationRecord& record) override;
+  void open_gates_except(const std::set<uint32_t>& slots) override;
+  std::vector<std::string> migrations_with_images() override;
+  void remove_images(const std::string& migration) override;
+  std::unique_ptr<HeldTree> find_held(const MigrationRecord& record) override;
+  std::vector<std::string> tasks() override;
+  void thaw_if_frozen(const std::string& task) override;
+  void look_whether_ended(const std::string& task) override;
 
   // dc_memory.cc
   void copy_memory(const MigrationRecord& record, Done<mover::Round> done) override;
   void give_up_copying(const MigrationRecord& record) override;
   void copy_rest(const MigrationRecord& record, uint64_t budget, Done<mover::Round> done) override;
-  void propose_freeze(const MigrationRecord& record) override;
+  Proposer::Endpoints endpoints_of(const MigrationRecord& record) override;
   void on_round(const MigrationRecord& record, const CopyingSchedule& schedule) override;
   bool runs_in_dc(pid_t host_pid) const;
   std::vector<mover::ProcessId> processes_of(const std::string& task) const;
@@ -298,14 +300,11 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void on_memory(NodeId from, const std::string& migration, std::string_view body);
   MemoryServer* server_of(const MigrationRecord& record);
   void serve(const MigrationRecord& record, const MemoryFrame& want);
-  void start_keeping(const MigrationRecord& record);
+  void expect_memory(const MigrationRecord& record) override;
+  void keep_memory(const MigrationRecord& record) override;
+  bool keeps_memory(const std::string& migration) override;
   static void keep(Keeper& keeper, const MemoryFrame& frame);
-  void keep_until_settled(const MigrationRecord& record);
-  void end_keeping(const std::string& migration);
-  void settle_memory(const std::string& migration, OwedMemory memory, const std::string& reason);
-  void await_settled(const std::string& migration, std::function<void()> then);
-  void on_memory_settled(const std::string& migration);
-  void look_for_lost_targets();
+  void end_keeping(const std::string& migration) override;
   void start_pager(const Arrival& arrival);
   void use_pager(const std::string& migration, UniqueFd socket);
   void await_memory(const MigrationRecord& record, Done<Json> done) override;
@@ -313,17 +312,6 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void memory_ended(const MigrationRecord& record, const Done<Json>& done);
   void end_pager(const std::string& migration);
 
-  bool migrates(const std::string& task, const std::string& other_than = "") const;
-  void begin_migration(const MigrationRecord& record);
-  void activate_migration(const MigrationRecord& record);
-  void close_gates(const MigrationRecord& record);
-  void end_migration(const MigrationRecord& record);
-  void take_up_postponed();
-  void propose(const MigrationRecord& record, MigrationState outcome, const std::string& reason,
-               int attempt);
-  std::vector<Change> commit_changes(const MigrationRecord& record) const;
-  void tell_coordinator(const MigrationRecord& record, const char* call, Json args);
-  void report_done(const MigrationRecord& record, Json args, int attempt = 0);
   EngineSite site(const std::string& migration) const;
   DumpRequest dump_request(const std::string& migration, const Task& task) const;
   Status describe_task(uint32_t slot, TaskDescription& description,
@@ -331,10 +319,6 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void end_description(const std::string& migration, uint32_t slot, Mappings seen,
                        const Done<TaskDescription>& done);
   void discard_unless_begun(const std::string& id, const std::string& task);
-  uint32_t committed_epoch(const MigrationRecord& record) const;
-  void recover();
-  void recover_departed();
-  void open_stale_gates();
   std::optional<NodeId> node_id(const std::string& name) const;
 
   NodeContext& context_;
@@ -357,17 +341,14 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   };
   std::map<uint32_t, Warning> warnings_;   // of processes that have ended
   std::map<size_t, uint32_t> in_service_;  // control slot -> ticket being answered
-  std::map<std::string, std::shared_ptr<Source>> sources_;
-  std::map<std::string, std::shared_ptr<Target>> targets_;
   std::map<std::string, std::unique_ptr<MemorySource>> memories_;  // by migration
   std::map<std::string, std::string> arrivals_;    // by migration that is prepared: the task
   std::map<std::string, NotesOfProcesses> notes_;  // by migration: the preflight's
-  std::map<std::string, std::unique_ptr<MemoryServer>> servers_;            // by migration
-  std::map<std::string, Keeper> keepers_;                                   // by migration
-  std::map<std::string, Pager> pagers_;                                     // by migration
-  std::map<std::string, std::vector<std::function<void()>>> when_settled_;  // by migration
-  std::map<std::string, std::vector<Done<bool>>> expected_;
-  std::vector<std::pair<MigrationRecord, std::optional<MigrationRecord>>> postponed_;
+  std::map<std::string, std::unique_ptr<MemoryServer>> servers_;  // by migration
+  std::map<std::string, Keeper> keepers_;                         // by migration
+  std::map<std::string, Pager> pagers_;                           // by migration
+  // Last: it uses all of the above.
+  Participant participant_;
 };
 
 }  // namespace dvs

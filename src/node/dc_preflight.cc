@@ -111,7 +111,8 @@ Status DcPart::describe_task(uint32_t slot, TaskDescription& description,
   if (task == nullptr || bound_.count(slot) == 0) {
     return Error(Code::kNotFound, "the process of that endpoint is not on this node");
   }
-  if (migrates(task->id) || context_.cluster.lock_of(record_.name, task->id)) return under_way();
+  if (participant_.migrates(task->id) || context_.cluster.lock_of(record_.name, task->id))
+    return under_way();
   for (const auto& [standby_slot, standby] : standbys_) {
     if (standby.task != task->id) continue;
     return Error(Code::kConflict, "the process stands by for endpoint " +
@@ -144,7 +145,7 @@ double DcPart::sent_per_second(const std::string& node) const {
 }
 
 void DcPart::check_arrival(const TaskDescription& description, Done<bool> done) {
-  Status fit = migrates(description.task) ? under_way() : Status();
+  Status fit = participant_.migrates(description.task) ? under_way() : Status();
   if (!is_plain_id(description.task)) fit = Error(Code::kInvalid, "a bad id");
   if (fit.ok() && context_.faults.fires(Fault::kPreflight)) {
     fit = Error(Code::kUnsupported, "the preflight refused (injected)");

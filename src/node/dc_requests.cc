@@ -76,9 +76,7 @@ void DcPart::serve_bind(const Asked& asked, const Answer& answer) {
   if (asked.command == RMT_BIND) return answer(name_remote(slot, asked));
   const auto thread = find_thread(asked.pid);
   if (!thread.has_value()) return answer(EDVSBADPID);
-  for (const auto& [id, source] : sources_) {
-    if (source->record().task == thread->first) return answer(EDVSRSCBUSY);
-  }
+  if (participant_.departs(thread->first)) return answer(EDVSRSCBUSY);
   const dvk::Descriptor& d = region_.at(slot);
   const Kind bound = dvk::load_kind(d);
   const bool stands_by = asked.command == BKUP_BIND || asked.command == REPLICA_BIND;

@@ -167,7 +167,7 @@ void Conductor::add_participant_services() {
                with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
                  auto id = json_get<std::string>(args, "id");
                  if (!id.ok()) return reply(id.error());
-                 dc->expect_images(*id, [reply](Result<bool> ready) {
+                 dc->participant().expect(*id, [reply](Result<bool> ready) {
                    if (!ready.ok()) return reply(ready.error());
                    reply(Json::object());
                  });
@@ -184,7 +184,7 @@ void Conductor::add_participant_services() {
                with_part([](const Part& dc, const Json& args, const Done<Json>& reply) {
                  auto id = json_get<std::string>(args, "id");
                  if (!id.ok()) return reply(id.error());
-                 dc->hurry(*id, "the time allowed for copying is over");
+                 dc->participant().hurry(*id, "the time allowed for copying is over");
                  reply(Json::object());
                }));
   rpc_->handle("notify.hardware",

@@ -139,11 +139,12 @@ TEST_P(NodeLosses, NodeIsLost) {
   const pid_t dvsd = node(victim).dvsd_pid;
   how_["patience_ms"] = 1000;
   arm_point(true);
-  std::thread moving([&] { static_cast<void>(migrate(server_, "n2").ok()); });
+  std::string refused;
+  std::thread moving([&] { refused = why(migrate(server_, "n2")); });
   const bool stopped = eventually([&] { return has_stopped(dvsd); });
   power_off(victim);
   moving.join();
-  ASSERT_TRUE(stopped) << "the point was not come by";
+  ASSERT_TRUE(stopped) << "the point was not come by: " << refused;
   via_ = victim == "n3" ? "n1" : "n3";
   expect_nothing_under_way();
   const bool lost = holder() == victim || is_about(GetParam(), "source-dies-keeping");

@@ -122,14 +122,28 @@ TEST_F(OwedMoves, ALinkThatBreaksIsWaitedFor) {
 TEST_F(OwedMoves, WhoWaitsForTooLongIsEndedAndTheRecordSaysWhy) {
   const Process writer = start_slow();
   how_["patience_ms"] = 1500;
-  const Json record = move_and(writer, [&] { power_off("n1"); });
+  const Json record = move_and(writer, [&] { set_network("n1", false); });
   EXPECT_EQ(record["state"], "committed");
   EXPECT_EQ(record["memory"], "lost") << record;
   EXPECT_NE(record["reason"].get<std::string>().find("no page came for 1500 ms"), std::string::npos)
       << record;
-  EXPECT_TRUE(eventually([&] { return copies(writer) == 0; }));
+  set_network("n1", true);
+  await_links();
+  EXPECT_TRUE(eventually([&] { return copies(writer) == 0; })) << "nor is its frozen copy kept";
   EXPECT_EQ(log(writer).find("BAD"), std::string::npos) << "it never sees memory that is wrong";
   EXPECT_TRUE(eventually([&] { return place(writer).first.empty(); }));
+}
+
+TEST_F(OwedMoves, WhoseMemoryIsLostWithItsNodeIsEnded) {
+  const Process writer = start_slow();
+  how_["patience_ms"] = 1500;
+  const Json record = move_and(writer, [&] { power_off("n1"); });
+  EXPECT_EQ(record["memory"], "lost") << record;
+  EXPECT_NE(record["reason"].get<std::string>().find("its memory could not be had"),
+            std::string::npos)
+      << record;
+  EXPECT_TRUE(eventually([&] { return copies(writer) == 0; }));
+  EXPECT_EQ(log(writer).find("BAD"), std::string::npos) << "it never sees memory that is wrong";
   power_on("n1");
 }
 

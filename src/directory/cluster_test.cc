@@ -1,5 +1,5 @@
 // What a node says after its own change: the change is in it, although changes come by a watch.
-#include "node/cluster.h"
+#include "directory/cluster.h"
 
 #include <gtest/gtest.h>
 
@@ -53,9 +53,10 @@ class ClusterNews : public testing::Test {
   }
 
   Executor executor_{1};
+  EventLoopScheduler scheduler_{executor_};
   SlowStore store_{Keys("c").member("n4")};
   NoListener listener_;
-  Cluster cluster_{executor_, store_, "c"};
+  Cluster cluster_{scheduler_, store_, "c"};
 };
 
 TEST_F(ClusterNews, AnAnswerWaitsForTheChangeThatItFollows) {

@@ -1,12 +1,13 @@
-#include "node/cluster.h"
+#include "directory/cluster.h"
 
-#include <boost/asio/post.hpp>
 #include <charconv>
 
 #include "base/log.h"
 
 namespace dvs {
 namespace {
+
+constexpr auto kReadAgain = std::chrono::milliseconds(500);
 
 // Splits "a/b/c" at the first slash.
 std::pair<std::string, std::string> split(const std::string& path) {
@@ -44,8 +45,8 @@ auto* find_in(Map& map, const Key& key) {
 
 }  // namespace
 
-Cluster::Cluster(Executor& executor, Store& store, const std::string& name)
-    : executor_(executor), store_(store), keys_(name), retry_(executor) {}
+Cluster::Cluster(Scheduler& scheduler, Store& store, const std::string& name)
+    : scheduler_(scheduler), store_(store), keys_(name) {}
 
 void Cluster::load(Done<bool> done) {
   store_.range(keys_.prefix(), [this, done](Result<RangeResult> result) {
@@ -72,7 +73,7 @@ void Cluster::watch() {
       },
       [this](Error error) {
         log::warn("lost track of the directory ({}); reading it again", error.message());
-        boost::asio::post(executor_, [this] { resync(); });
+        scheduler_.post([this] { resync(); });
       });
 }
 
@@ -81,10 +82,7 @@ void Cluster::resync() {
   watch_.reset();
   store_.range(keys_.prefix(), [this](Result<RangeResult> result) {
     if (!result.ok()) {
-      retry_.expires_after(std::chrono::milliseconds(500));
-      retry_.async_wait([this](const boost::system::error_code& ec) {
-        if (!ec) resync();
-      });
+      scheduler_.after(kReadAgain, [this] { resync(); });
       return;
     }
     auto before = raw_;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "base/scheduler.h"
 #include "directory/records.h"
 #include "directory/store.h"
 
@@ -36,7 +37,7 @@ class Cluster {
     virtual void on_migration(const std::string& id) = 0;
   };
 
-  Cluster(Executor& executor, Store& store, const std::string& name);
+  Cluster(Scheduler& scheduler, Store& store, const std::string& name);
 
   // Reads everything; then the maps are filled, and from follow() on the listener is told of
   // changes.
@@ -77,12 +78,11 @@ class Cluster {
   void apply_endpoint(const std::string& rest, const KeyValue& kv, bool deleted);
   void apply_migration(const std::string& id, const KeyValue& kv, bool deleted);
 
-  Executor& executor_;
+  Scheduler& scheduler_;
   Store& store_;
   Keys keys_;
   Listener* listener_ = nullptr;
   std::unique_ptr<Store::Watch> watch_;
-  boost::asio::steady_timer retry_;
   int64_t revision_ = 0;
   std::multimap<int64_t, std::function<void()>> waiting_;  // by the revision that they wait for
   std::map<std::string, KeyValue> raw_;  // everything, to find out what a resync deletes

@@ -1,0 +1,287 @@
+#include "migrate/participant.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+
+namespace dvs {
+
+Participant::Participant(const ParticipantServices& services, ParticipantHost& host, std::string dc)
+    : scheduler_(services.scheduler),
+      cluster_(services.cluster),
+      faults_(services.faults),
+      host_(host),
+      dc_(std::move(dc)),
+      here_(services.self.name),
+      proposer_(std::make_shared<Proposer>(services.scheduler, services.store, services.cluster,
+                                           services.faults, services.self)),
+      reporter_(std::make_shared<Reporter>(services.scheduler, services.peers)),
+      protocol_{services.scheduler, *proposer_, *reporter_, services.faults} {}
+
+// Whoever waits for a moment to go on finds that there is nothing to do.
+Participant::~Participant() {
+  for (auto& [id, source] : sources_) source->abandon();
+}
+
+std::shared_ptr<Source> Participant::make_source(const MigrationRecord& record) {
+  auto& source = sources_[record.id];
+  source = std::make_shared<Source>(protocol_, host_, record);
+  return source;
+}
+
+std::shared_ptr<Target> Participant::make_target(const MigrationRecord& record) {
+  auto& target = targets_[record.id];
+  target = std::make_shared<Target>(protocol_, host_, record);
+  return target;
+}
+
+// ---- the record changes ----
+
+bool Participant::migrates(const std::string& task, const std::string& other_than) const {
+  const auto same = [&](const auto& entry) {
+    return entry.first != other_than && entry.second->record().task == task;
+  };
+  return std::any_of(sources_.begin(), sources_.end(), same) ||
+         std::any_of(targets_.begin(), targets_.end(), same);
+}
+
+bool Participant::departs(const std::string& task) const {
+  return std::any_of(sources_.begin(), sources_.end(),
+                     [&](const auto& entry) { return entry.second->record().task == task; });
+}
+
+// The next migration of a task may begin as soon as the last one is decided. What is to be done
+// here for the last one comes first: it opens the gates that the next one closes.
+void Participant::on_migration(const MigrationRecord& record, const MigrationRecord* before) {
+  const bool settled = !is_open(record.state) && record.memory != OwedMemory::kOwed;
+  if (settled) proposer_->on_settled(record.id);
+  if (migrates(record.task, record.id)) {
+    postponed_.emplace_back(record, before == nullptr ? std::nullopt : std::optional(*before));
+    return;
+  }
+  if (!is_open(record.state)) {
+    if (before == nullptr || is_open(before->state)) end(record);
+  } else if (before == nullptr) {
+    begin(record);
+  } else if (before->state == MigrationState::kCopying && record.state == MigrationState::kActive) {
+    activate(record);
+  }
+}
+
+void Participant::take_up_postponed() {
+  scheduler_.post([this, alive = std::weak_ptr(alive_)] {
+    if (alive.expired()) return;
+    for (const auto& [record, before] : std::exchange(postponed_, {})) {
+      on_migration(record, before.has_value() ? &*before : nullptr);
+    }
+  });
+}
+
+void Participant::close_gates(const MigrationRecord& record) {
+  host_.close_gates(record);
+  if (record.source != here_ && record.target != here_) {
+    faults_.die_at(Fault::kBystanderDiesStarted);
+  }
+}
+
+void Participant::begin(const MigrationRecord& record) {
+  if (record.state == MigrationState::kActive) close_gates(record);
+  if (record.manual) return host_.begin_by_hand(record);
+  if (record.target == here_) {
+    faults_.die_at(Fault::kTargetDiesExpecting);
+    make_target(record);
+    host_.expect_memory(record);
+  }
+  if (record.file_server == here_) host_.keep_memory(record);
+  for (auto& done : std::exchange(expected_[record.id], {})) done(true);
+  expected_.erase(record.id);
+  if (record.source == here_) make_source(record)->start();
+}
+
+void Participant::activate(const MigrationRecord& record) {
+  close_gates(record);
+  if (auto found = targets_.find(record.id); found != targets_.end()) {
+    found->second->on_active(record);
+  }
+  if (auto found = sources_.find(record.id); found != sources_.end()) {
+    const auto source = found->second;
+    source->on_active(record);
+  }
+}
+
+void Participant::end(const MigrationRecord& record) {
+  if (record.manual) return host_.end_by_hand(record);
+  const auto source = sources_.find(record.id);
+  const auto target = targets_.find(record.id);
+  const bool departing = source != sources_.end();
+  const bool arriving = target != targets_.end();
+  if (departing) {
+    const auto held = source->second;
+    held->on_outcome(record);
+  } else if (arriving) {
+    const auto held = target->second;
+    held->on_outcome(record);
+  }
+  if (record.file_server == here_) {
+    proposer_->await_settled(record.id, [this, alive = std::weak_ptr(alive_), id = record.id] {
+      if (!alive.expired()) host_.end_keeping(id);
+    });
+  }
+  const bool committed = record.state == MigrationState::kCommitted;
+  if (departing || (arriving && committed)) return;  // they open their gates themselves
+  if (!arriving) faults_.die_at(Fault::kBystanderDiesDecided);
+  // A bystander, or the target of a rollback: the place is in the endpoints' records.
+  host_.open_gates(record);
+}
+
+void Participant::forget_source(const std::string& migration) {
+  sources_.erase(migration);
+  take_up_postponed();
+}
+
+void Participant::forget_target(const std::string& migration) {
+  targets_.erase(migration);
+  take_up_postponed();
+}
+
+// ---- other nodes ----
+
+void Participant::expect(const std::string& migration, Done<bool> done) {
+  if (targets_.count(migration) != 0 || host_.keeps_memory(migration)) return done(true);
+  const auto* entry = cluster_.migration(migration);
+  if (entry != nullptr && !is_open(entry->record.state)) {
+    return done(Error(Code::kConflict, "that migration has ended"));
+  }
+  expected_[migration].push_back(std::move(done));
+}
+
+bool Participant::on_image(const std::string& from, const std::string& migration,
+                           std::string_view body) {
+  const auto found = targets_.find(migration);
+  if (found == targets_.end()) return false;
+  const auto target = found->second;
+  if (!target->is_receiving() || target->record().source != from) return false;
+  target->on_image(body);
+  return true;
+}
+
+void Participant::on_writable(const std::string& node) {
+  for (auto& [id, source] : std::map(sources_)) {
+    if (source->record().target == node) source->on_writable();
+  }
+}
+
+void Participant::on_link_down(const std::string& node) {
+  for (auto& [id, source] : std::map(sources_)) {
+    if (source->record().target == node) {
+      source->on_target_lost("the link to the target broke");
+    } else if (source->record().file_server == node) {
+      source->on_target_lost("the link to the file server broke");
+    }
+  }
+  for (auto& [id, target] : std::map(targets_)) {
+    if (target->record().source == node) target->on_source_lost("the link to the source broke");
+  }
+}
+
+void Participant::hurry(const std::string& migration, const std::string& why) {
+  if (auto found = sources_.find(migration); found != sources_.end()) found->second->hurry(why);
+}
+
+// ---- after a restart ----
+
+void Participant::recover() {
+  recover_images();
+  recover_sources();
+  recover_departed();
+  open_stale_gates();
+}
+
+// Images left by migrations in which this node was source, target or file server.
+void Participant::recover_images() {
+  for (const std::string& id : host_.migrations_with_images()) {
+    const auto* entry = cluster_.migration(id);
+    if (entry == nullptr) {
+      host_.remove_images(id);
+      continue;
+    }
+    const MigrationRecord& record = entry->record;
+    if (record.file_server == here_) {
+      if (is_open(record.state)) continue;
+      proposer_->await_settled(id, [this, alive = std::weak_ptr(alive_), id] {
+        if (!alive.expired()) host_.end_keeping(id);
+      });
+    }
+    if (record.target != here_) continue;
+    auto target = make_target(record);
+    if (auto held = host_.find_held(record)) target->adopt(std::move(held));
+    if (!is_open(record.state)) {
+      scheduler_.post([target, record] { target->on_outcome(record); });
+    } else {
+      proposer_->rollback(record, "the target's dvsd was restarted");
+    }
+  }
+}
+
+void Participant::recover_sources() {
+  const std::vector<std::string> tasks = host_.tasks();
+  for (const auto& [id, entry] : cluster_.migrations()) {
+    const MigrationRecord& record = entry.record;
+    const bool mine = record.dc == dc_ && !record.manual && record.source == here_;
+    if (!mine || !is_open(record.state)) continue;
+    if (std::find(tasks.begin(), tasks.end(), record.task) == tasks.end()) continue;
+    make_source(record)->on_target_lost("the source's dvsd was restarted");
+  }
+}
+
+// The newest by the directory's order, not by the clocks of the nodes that coordinated: taking an
+// older one for it would end a process that has come back since.
+const MigrationRecord* Participant::newest_of(const std::string& task) const {
+  const MigrationRecord* newest = nullptr;
+  uint64_t begun = 0;
+  for (const auto& [id, entry] : cluster_.migrations()) {
+    if (entry.record.task != task || entry.record.manual || entry.incarnation < begun) continue;
+    newest = &entry.record;
+    begun = entry.incarnation;
+  }
+  return newest;
+}
+
+// Tasks whose processes are still here, frozen: of a migration that ended while dvsd was away.
+void Participant::recover_departed() {
+  for (const std::string& task : host_.tasks()) {
+    if (!cluster_.lock_of(dc_, task).has_value()) recover_task(task);
+  }
+}
+
+void Participant::recover_task(const std::string& task) {
+  const MigrationRecord* last = newest_of(task);
+  if (last == nullptr || last->source != here_) {
+    host_.thaw_if_frozen(task);
+  } else {
+    // Its coordinator may be waiting for this node.
+    auto done = [reporter = reporter_, record = *last](Result<bool>) {
+      reporter->done(record, {{"role", "source"}});
+    };
+    if (last->state == MigrationState::kCommitted) return let_go(host_, protocol_, *last, done);
+    host_.go_on(*last, std::move(done));
+  }
+  host_.look_whether_ended(task);
+}
+
+// Gates that this node closed at a START and whose outcome came while dvsd was away: nobody else
+// would open them, and senders here would wait for ever.
+void Participant::open_stale_gates() {
+  std::set<uint32_t> busy;
+  for (const auto& [id, entry] : cluster_.migrations()) {
+    const MigrationRecord& record = entry.record;
+    const bool arriving = targets_.count(id) != 0 && record.state == MigrationState::kCommitted;
+    if (record.dc != dc_) continue;
+    if (arriving || record.state == MigrationState::kActive) {
+      busy.insert(record.slots.begin(), record.slots.end());
+    }
+  }
+  host_.open_gates_except(busy);
+}
+
+}  // namespace dvs

@@ -1,0 +1,180 @@
+#include "migrate/proposer.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+
+namespace dvs {
+namespace {
+
+constexpr auto kAgain = std::chrono::milliseconds(200);
+
+}  // namespace
+
+uint32_t committed_epoch(const Cluster& cluster, const MigrationRecord& record) {
+  uint32_t epoch = 0;
+  for (uint32_t slot : record.slots) {
+    if (const auto* entry = cluster.endpoint(record.dc, slot)) {
+      epoch = std::max(epoch, entry->record.epoch);
+    }
+  }
+  return epoch;
+}
+
+Compare Proposer::unchanged(const std::string& dc, uint32_t slot) const {
+  const auto* endpoint = cluster_.endpoint(dc, slot);
+  const int64_t gone = -1;  // refuses
+  return Compare::exists_at(cluster_.keys().endpoint(dc, slot),
+                            endpoint == nullptr ? gone : endpoint->revision);
+}
+
+// ---- START after copying ----
+
+void Proposer::freeze(const MigrationRecord& record, const std::function<Endpoints()>& endpoints) {
+  const auto* entry = cluster_.migration(record.id);
+  if (entry == nullptr || entry->record.state != MigrationState::kCopying) return;
+  MigrationRecord active = record;
+  active.state = MigrationState::kActive;
+  active.slots.clear();
+  active.endpoints.clear();
+  const std::string key = cluster_.keys().migration(record.id);
+  std::vector<Compare> compares = {Compare::exists_at(key, entry->revision)};
+  for (const auto& [slot, number] : endpoints()) {
+    active.slots.push_back(slot);
+    active.endpoints.push_back(number);
+    compares.push_back(unchanged(record.dc, slot));
+  }
+  store_.txn(std::move(compares), {Change::put(key, to_text(to_json(active)))},
+             [weak = weak_from_this(), record, endpoints](Result<TxnResult> result) {
+               auto self = weak.lock();
+               if (self == nullptr || (result.ok() && result->applied)) return;
+               self->scheduler_.after(kAgain, [weak, record, endpoints] {
+                 if (auto again = weak.lock()) again->freeze(record, endpoints);
+               });
+             });
+}
+
+// ---- the outcome ----
+
+std::vector<Change> Proposer::new_places(const MigrationRecord& record) const {
+  std::vector<Change> changes;
+  const uint32_t epoch = committed_epoch(cluster_, record) + 1;
+  for (uint32_t slot : record.slots) {
+    const auto* entry = cluster_.endpoint(record.dc, slot);
+    if (entry == nullptr) continue;
+    EndpointRecord moved = entry->record;
+    moved.node = self_.id;
+    moved.epoch = epoch;
+    changes.push_back(Change::put(cluster_.keys().endpoint(record.dc, slot),
+                                  to_text(to_json(moved)), self_.lease));
+  }
+  return changes;
+}
+
+// The record must be as it was at START: the first writer wins.
+void Proposer::propose(const MigrationRecord& record, MigrationState outcome,
+                       const std::string& reason, int attempt) {
+  const auto* entry = cluster_.migration(record.id);
+  if (entry == nullptr || !is_open(entry->record.state)) return;
+  const std::string key = cluster_.keys().migration(record.id);
+  MigrationRecord decided = record;
+  decided.state = outcome;
+  decided.reason = reason;
+  decided.ended_ns = scheduler_.realtime_ns();
+  std::vector<Compare> compares = {Compare::exists_at(key, entry->revision)};
+  // The places first: who hears of the outcome knows them then.
+  std::vector<Change> changes;
+  if (outcome == MigrationState::kCommitted) {
+    for (uint32_t slot : record.slots) compares.push_back(unchanged(record.dc, slot));
+    changes = new_places(record);
+  }
+  changes.push_back(Change::put(key, to_text(to_json(decided))));
+  changes.push_back(Change::remove(cluster_.keys().lock(record.dc, record.task)));
+  store_.txn(std::move(compares), std::move(changes),
+             [weak = weak_from_this(), record, outcome, reason, attempt](Result<TxnResult> result) {
+               auto self = weak.lock();
+               if (self == nullptr) return;
+               if (!result.ok() || !result->applied) {
+                 return self->propose_again(record, outcome, reason, attempt, result.ok());
+               }
+               if (outcome == MigrationState::kCommitted) {
+                 self->faults_.die_at(Fault::kTargetDiesProposed);
+               }
+             });
+}
+
+// A commit that is refused again although the record is active: the endpoints are not what they
+// were.
+void Proposer::propose_again(const MigrationRecord& record, MigrationState outcome,
+                             const std::string& reason, int attempt, bool refused) {
+  const bool lost = refused && attempt > 0 && outcome == MigrationState::kCommitted;
+  scheduler_.after(kAgain, [weak = weak_from_this(), record, outcome, reason, attempt, lost] {
+    auto self = weak.lock();
+    if (self == nullptr) return;
+    self->propose(record, lost ? MigrationState::kRolledBack : outcome,
+                  lost ? "the endpoints changed during the migration" : reason, attempt + 1);
+  });
+}
+
+void Proposer::rollback(const MigrationRecord& record, const std::string& reason) {
+  log::warn("migration {}: proposing rollback: {}", record.id, reason);
+  propose(record, MigrationState::kRolledBack, reason, 0);
+}
+
+void Proposer::commit(const MigrationRecord& record) {
+  propose(record, MigrationState::kCommitted, "", 0);
+}
+
+// ---- nothing is owed any more ----
+
+void Proposer::settle_memory(const std::string& migration, OwedMemory memory,
+                             const std::string& reason) {
+  const auto* entry = cluster_.migration(migration);
+  if (entry == nullptr || entry->record.memory != OwedMemory::kOwed) return on_settled(migration);
+  MigrationRecord settled = entry->record;
+  settled.memory = memory;
+  settled.reason = reason;
+  const std::string key = cluster_.keys().migration(migration);
+  store_.txn({Compare::exists_at(key, entry->revision)},
+             {Change::put(key, to_text(to_json(settled)))},
+             [weak = weak_from_this(), migration, memory, reason](Result<TxnResult> result) {
+               auto self = weak.lock();
+               if (self == nullptr || (result.ok() && result->applied)) return;
+               self->scheduler_.after(kAgain, [weak, migration, memory, reason] {
+                 if (auto again = weak.lock()) again->settle_memory(migration, memory, reason);
+               });
+             });
+}
+
+void Proposer::await_settled(const std::string& migration, std::function<void()> then) {
+  when_settled_[migration].push_back(std::move(then));
+  const auto* entry = cluster_.migration(migration);
+  if (entry == nullptr || entry->record.memory != OwedMemory::kOwed) on_settled(migration);
+}
+
+void Proposer::on_settled(const std::string& migration) {
+  auto waiting = when_settled_.extract(migration);
+  if (waiting.empty()) return;
+  for (auto& then : waiting.mapped()) {
+    scheduler_.post([weak = weak_from_this(), then = std::move(then)] {
+      if (!weak.expired()) then();
+    });
+  }
+}
+
+void Proposer::look_for_lost_targets() {
+  for (const auto& [id, then] : when_settled_) {
+    const auto* entry = cluster_.migration(id);
+    if (entry == nullptr || entry->record.target == self_.name) continue;
+    if (cluster_.node(entry->record.target) != nullptr) continue;
+    scheduler_.after(std::chrono::milliseconds(entry->record.patience_ms),
+                     [weak = weak_from_this(), id = id, target = entry->record.target] {
+                       auto self = weak.lock();
+                       if (self == nullptr || self->cluster_.node(target) != nullptr) return;
+                       self->settle_memory(id, OwedMemory::kLost,
+                                           "node " + target + " was lost, and the process with it");
+                     });
+  }
+}
+
+}  // namespace dvs
