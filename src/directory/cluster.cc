@@ -205,6 +205,12 @@ const Cluster::EndpointEntry* Cluster::endpoint(const std::string& dc, uint32_t 
   return find_in(endpoints(dc), slot);
 }
 
+bool Cluster::is_forgotten(const std::string& dc, uint32_t slot, uint64_t incarnation) const {
+  if (static_cast<uint64_t>(revision_) < incarnation) return false;
+  const EndpointEntry* entry = endpoint(dc, slot);
+  return entry == nullptr || entry->incarnation != incarnation;
+}
+
 std::optional<std::string> Cluster::name_of(NodeId id) const {
   for (const auto& [name, member] : members_) {
     if (member == id) return name;

@@ -56,6 +56,8 @@ class Cluster {
   const DcRecord* dc(const std::string& name) const;
   const EndpointEntry* endpoint(const std::string& dc, uint32_t slot) const;
   const MigrationEntry* migration(const std::string& id) const;
+  // An endpoint that was bound by that revision is not any more.
+  bool is_forgotten(const std::string& dc, uint32_t slot, uint64_t incarnation) const;
   std::optional<std::string> name_of(NodeId id) const;  // of a member
   std::optional<std::string> lock_of(const std::string& dc, const std::string& task) const;
 

@@ -146,6 +146,18 @@ void Participant::forget_target(const std::string& migration) {
 
 // ---- other nodes ----
 
+// Of whom nobody is left to end it, whoever sees that ends it.
+void Participant::on_nodes_changed() {
+  proposer_->look_for_lost_targets();
+  for (const auto& [id, entry] : cluster_.migrations()) {
+    const MigrationRecord& record = entry.record;
+    if (record.dc != dc_ || record.manual || !is_open(record.state)) continue;
+    if (cluster_.node(record.source) == nullptr && cluster_.node(record.target) == nullptr) {
+      proposer_->rollback(record, "source and target were lost");
+    }
+  }
+}
+
 void Participant::expect(const std::string& migration, Done<bool> done) {
   if (targets_.count(migration) != 0 || host_.keeps_memory(migration)) return done(true);
   const auto* entry = cluster_.migration(migration);
@@ -193,6 +205,7 @@ void Participant::hurry(const std::string& migration, const std::string& why) {
 void Participant::recover() {
   recover_images();
   recover_sources();
+  recover_without_images();
   recover_departed();
   open_stale_gates();
 }
@@ -234,17 +247,37 @@ void Participant::recover_sources() {
   }
 }
 
-// The newest by the directory's order, not by the clocks of the nodes that coordinated: taking an
-// older one for it would end a process that has come back since.
-const MigrationRecord* Participant::newest_of(const std::string& task) const {
-  const MigrationRecord* newest = nullptr;
+// As the target of migrations of which nothing is here: the whole node was lost, and is back before
+// anybody has missed it.
+void Participant::recover_without_images() {
+  for (const auto& [id, entry] : cluster_.migrations()) {
+    const MigrationRecord& record = entry.record;
+    const bool mine = record.dc == dc_ && !record.manual && record.target == here_;
+    if (!mine || targets_.count(id) != 0) continue;
+    if (is_open(record.state)) {
+      proposer_->rollback(record, "the target was restarted");
+    } else if (record.memory == OwedMemory::kOwed) {
+      proposer_->settle_memory(id, OwedMemory::kLost,
+                               "node " + here_ + " was lost, and the process with it");
+    }
+  }
+}
+
+// The last one that took the task away from here, tried to, or brought it here. Not the last of
+// all: the process may have gone on since from where it went, and its frozen copy be here still.
+// By the directory's order, not by the clocks of the nodes that coordinated.
+const MigrationRecord* Participant::last_here(const std::string& task) const {
+  const MigrationRecord* last = nullptr;
   uint64_t begun = 0;
   for (const auto& [id, entry] : cluster_.migrations()) {
-    if (entry.record.task != task || entry.record.manual || entry.incarnation < begun) continue;
-    newest = &entry.record;
+    const MigrationRecord& record = entry.record;
+    const bool arrived = record.target == here_ && record.state == MigrationState::kCommitted;
+    const bool concerns = record.task == task && (record.source == here_ || arrived);
+    if (!concerns || record.manual || entry.incarnation < begun) continue;
+    last = &record;
     begun = entry.incarnation;
   }
-  return newest;
+  return last;
 }
 
 // Tasks whose processes are still here, frozen: of a migration that ended while dvsd was away.
@@ -255,7 +288,7 @@ void Participant::recover_departed() {
 }
 
 void Participant::recover_task(const std::string& task) {
-  const MigrationRecord* last = newest_of(task);
+  const MigrationRecord* last = last_here(task);
   if (last == nullptr || last->source != here_) {
     host_.thaw_if_frozen(task);
   } else {

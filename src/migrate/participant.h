@@ -64,7 +64,7 @@ class Participant {
 
   // ---- the directory's news ----
   void on_migration(const MigrationRecord& record, const MigrationRecord* before);
-  void on_node_gone() { proposer_->look_for_lost_targets(); }
+  void on_nodes_changed();
   // After a restart: migrations in which this node takes part, and what they left here.
   void recover();
 
@@ -98,10 +98,11 @@ class Participant {
   void take_up_postponed();
   void recover_images();
   void recover_sources();
+  void recover_without_images();
   void recover_departed();
   void recover_task(const std::string& task);
   void open_stale_gates();
-  const MigrationRecord* newest_of(const std::string& task) const;
+  const MigrationRecord* last_here(const std::string& task) const;
   std::shared_ptr<Source> make_source(const MigrationRecord& record);
   std::shared_ptr<Target> make_target(const MigrationRecord& record);
 

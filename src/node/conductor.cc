@@ -198,7 +198,7 @@ void Conductor::open_part(const DcRecord& record) {
                  parts_[name] = *opened;
                  publish_part(name, {true, ""});
                  (*opened)->update_nodes();
-                 for (const auto& [slot, entry] : cluster_.endpoints(name)) (*opened)->place(slot);
+                 (*opened)->place_all();
                  on_dc(name);  // it may have changed meanwhile
                });
 }

@@ -150,20 +150,33 @@ void DcPart::watch_bound(const EndpointRecord& record) {
 // not asked for this, it went with the lease of this node, which had been cut off: everybody else
 // was told that the process is gone. So is it (EDVSSHUTDOWN), and then it is bound anew.
 void DcPart::on_record_gone(uint32_t slot) {
-  const auto bound = bound_.find(slot);
-  std::optional<EndpointRecord> lost;
-  if (bound != bound_.end() && !bound->second.unbinding && bound->second.pidfd != nullptr) {
-    const dvk::Identity identity = dvk::identity_of(region_, slot);
-    lost = record_of(slot, bound->second.task, {.dc_pid = identity.pid, .dc_tid = identity.tid});
-    lost->name = identity.name;
-    lost->replica = identity.kind == dvk::Kind::kReplica;
-  }
+  const std::optional<EndpointRecord> lost = lost_with_lease(slot);
   unwatch(slot);
   warnings_.erase(slot);
   withdraw(slot);
   if (lost.has_value()) bind_again(*lost);
   primary_gone(slot);
   end_orphan(slot);
+}
+
+// The record of an endpoint that a living process has here; also when the dvsd that had bound it
+// was restarted since.
+std::optional<EndpointRecord> DcPart::lost_with_lease(uint32_t slot) const {
+  const auto bound = bound_.find(slot);
+  if (bound != bound_.end() && bound->second.unbinding) return std::nullopt;
+  const dvk::Identity identity = dvk::identity_of(region_, slot);
+  const bool acts = identity.kind == dvk::Kind::kLocal || identity.kind == dvk::Kind::kReplica;
+  if (!acts) return std::nullopt;
+  std::string task = bound == bound_.end() ? "" : bound->second.task;
+  if (bound == bound_.end() || bound->second.pidfd == nullptr) {
+    const auto thread = find_thread(identity.tid);
+    if (!thread.has_value() || tasks_.at(thread->first).departed) return std::nullopt;
+    task = thread->first;
+  }
+  EndpointRecord lost = record_of(slot, task, {.dc_pid = identity.pid, .dc_tid = identity.tid});
+  lost.name = identity.name;
+  lost.replica = identity.kind == dvk::Kind::kReplica;
+  return lost;
 }
 
 // Ends an endpoint in the region. Who binds the slot meanwhile sees to the rest.

@@ -232,7 +232,7 @@ void DcPart::update_nodes() {
     entry.state.store(context_.cluster.node(name) != nullptr ? dvk::kNodeUp : dvk::kNodeDown);
   }
   if (ops_ != nullptr) ops_->on_nodes_changed();
-  participant_.on_node_gone();
+  participant_.on_nodes_changed();
 }
 
 void DcPart::place(uint32_t slot) {
@@ -259,6 +259,13 @@ void DcPart::place(uint32_t slot) {
     place_elsewhere(slot, identity);
   }
   ops_->on_place_changed(slot);
+}
+
+void DcPart::place_all() {
+  for (uint32_t slot = 0; slot < region_.slots(); ++slot) {
+    const bool bound = dvk::load_kind(region_.at(slot)) != dvk::Kind::kFree;
+    if (bound || context_.cluster.endpoint(record_.name, slot) != nullptr) place(slot);
+  }
 }
 
 // ---- RemoteOps::Env ----

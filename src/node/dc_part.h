@@ -86,6 +86,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
 
   // ---- the directory's news ----
   void place(uint32_t slot);  // where the endpoint is may have changed
+  void place_all();           // ... of each that the directory or the region has
   void update_nodes();        // which nodes the region names, and which are up
   void update_record(const DcRecord& record) {
     record_ = record;
@@ -195,6 +196,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void again_later(uint32_t slot, std::function<void()> then);
   void bury_forgotten(uint32_t slot);
   void on_record_gone(uint32_t slot);
+  std::optional<EndpointRecord> lost_with_lease(uint32_t slot) const;
   void bind_again(const EndpointRecord& record);
   void watch_process(uint32_t slot, const std::string& task, const ThreadIds& ids);
   Result<dvk::Capsule> take_task(const MigrationRecord& record);
@@ -245,6 +247,9 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   // RemoteOps::Env
   bool send(NodeId node, const wire::Operation& operation) override;
   void drive_later(uint32_t slot) override;
+  bool is_forgotten(uint32_t slot, uint64_t incarnation) const override {
+    return context_.cluster.is_forgotten(record_.name, slot, incarnation);
+  }
   pid_t host_pid_of(uint32_t slot) const;
   int read_memory(uint32_t slot, uint64_t address, char* to, size_t bytes) override;
   int write_memory(uint32_t slot, uint64_t address, const char* from, size_t bytes) override;

@@ -187,6 +187,7 @@ class Liar {
 struct AnyEnv : RemoteOps::Env {
   explicit AnyEnv(Liar& l) : liar(l) {}
   bool send(NodeId, const wire::Operation&) override { return liar.chance(70); }
+  bool is_forgotten(uint32_t, uint64_t) const override { return false; }
   void drive_later(uint32_t slot) override { later.push_back(slot); }
   int read_memory(uint32_t, uint64_t, char* to, size_t bytes) override {
     std::fill(to, to + bytes, 'r');

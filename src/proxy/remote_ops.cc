@@ -301,7 +301,9 @@ RemoteOps::Place RemoteOps::place_of(const Operation& operation, uint32_t peer) 
   const Descriptor& receiver = region_.at(peer);
   const uint64_t incarnation = receiver.incarnation.load();
   const Kind kind = dvk::load_kind(receiver);
-  if (incarnation < operation.peer_incarnation) return Place::kUnknown;
+  if (incarnation < operation.peer_incarnation) {
+    return env_.is_forgotten(peer, operation.peer_incarnation) ? Place::kDied : Place::kUnknown;
+  }
   if (incarnation > operation.peer_incarnation || dvk::is_gone(kind)) return Place::kDied;
   const uint32_t epoch = receiver.epoch.load();
   if (operation.epoch > epoch) {
@@ -434,8 +436,9 @@ void RemoteOps::on_cancel(NodeId from, const Operation& operation) {
   if (!dvk::is_elsewhere(dvk::load_kind(mirror))) return;  // its owner is here, and decides here
   if (!is_final(operation)) {
     // What the peer took before it came here is not known before it is here.
-    const bool arrived = region_.at(peer).epoch.load() >= operation.epoch;
-    if (place_of(operation, peer) == Place::kUnknown || !arrived) {
+    const Place place = place_of(operation, peer);
+    const bool arrives = region_.at(peer).epoch.load() < operation.epoch && place != Place::kDied;
+    if (place == Place::kUnknown || arrives) {
       return answer(from, operation, OperationType::kRetry);
     }
     while (!take_back(operation.slot, operation.number)) {

@@ -42,6 +42,10 @@ class RemoteOps {
     virtual bool send(NodeId node, const wire::Operation& operation) = 0;
     // Calls drive(slot) some milliseconds later.
     virtual void drive_later(uint32_t slot) = 0;
+    // The directory's news are known here as far as the one that made this incarnation, and nothing
+    // is bound to the slot by it: whatever is not known of it here, never will be. (A node that
+    // was lost and is back knows nothing of what it had.)
+    virtual bool is_forgotten(uint32_t slot, uint64_t incarnation) const = 0;
     // The memory of the process bound to a slot on this node. OK or an EDVS error.
     virtual int read_memory(uint32_t slot, uint64_t address, char* to, size_t bytes) = 0;
     virtual int write_memory(uint32_t slot, uint64_t address, const char* from, size_t bytes) = 0;

@@ -78,6 +78,7 @@ class Cluster {
       cluster.frames_[{id, to}].push_back(wire::encode_operation(operation));
       return true;
     }
+    bool is_forgotten(uint32_t, uint64_t) const override { return false; }
     void drive_later(uint32_t slot) override { later.push_back(slot); }
     int read_memory(uint32_t, uint64_t, char*, size_t) override { return EDVSFAULT; }
     int write_memory(uint32_t, uint64_t, const char*, size_t) override { return EDVSFAULT; }

@@ -35,6 +35,7 @@ class Harness {
   // No other node, so nothing to send.
   struct Alone : RemoteOps::Env {
     bool send(NodeId, const wire::Operation&) override { return false; }
+    bool is_forgotten(uint32_t, uint64_t) const override { return false; }
     void drive_later(uint32_t) override {}
     int read_memory(uint32_t slot, uint64_t address, char* to, size_t bytes) override;
     int write_memory(uint32_t slot, uint64_t address, const char* from, size_t bytes) override;

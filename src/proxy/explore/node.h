@@ -23,6 +23,7 @@ struct World::Node : RemoteOps::Env {
   uint32_t take_drive();  // REQUIRES: one is due
 
   bool send(NodeId to, const wire::Operation& operation) override;
+  bool is_forgotten(uint32_t, uint64_t) const override { return false; }
   void drive_later(uint32_t slot) override;
   int read_memory(uint32_t slot, uint64_t address, char* to, size_t bytes) override;
   int write_memory(uint32_t slot, uint64_t address, const char* from, size_t bytes) override;

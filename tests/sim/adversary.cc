@@ -1,0 +1,174 @@
+// What goes wrong in a simulated cluster, and when; by chance.
+#include "dvsd.h"
+
+namespace dvs::sim {
+namespace {
+
+constexpr int64_t kMs = 1'000'000;
+constexpr const char* kAlgorithms[] = {"auto",      "total-copy",   "pre-copy",
+                                       "on-demand", "non-freezing", "file-server"};
+
+}  // namespace
+
+void World::plan_faults() {
+  faults_end_ns_ = events_.now_ns() + events_.between_ns(3'000 * kMs, 30'000 * kMs);
+  // Some runs are calm but for one thing, others are wild.
+  const int64_t apart = events_.between_ns(100 * kMs, 3'000 * kMs);
+  for (int64_t at = 500 * kMs; events_.now_ns() + at < faults_end_ns_;
+       at += events_.between_ns(apart / 2, apart)) {
+    events_.after(at, kForever, [this] {
+      if (!faults_over_) strike();
+    });
+  }
+  const int64_t moves_apart = events_.between_ns(100 * kMs, 1'500 * kMs);
+  for (int64_t at = 300 * kMs; events_.now_ns() + at < faults_end_ns_;
+       at += events_.between_ns(moves_apart / 2, moves_apart)) {
+    events_.after(at, kForever, [this] {
+      if (!faults_over_) ask_for_migration();
+    });
+  }
+}
+
+void World::ask_for_migration() {
+  Machine& asked = machine(static_cast<int>(events_.random(machines_.size())));
+  auto process = processes_.begin();
+  std::advance(process, static_cast<long>(events_.random(processes_.size())));
+  const uint32_t slot = process->second->threads[0].slot;
+  if (asked.dvsd == nullptr || !asked.dvsd->joined()) return;
+  const auto* entry = asked.dvsd->cluster().endpoint(kDc, slot);
+  if (entry == nullptr) return;
+  MigrationRequest request;
+  request.dc = kDc;
+  request.endpoint = machine(0).region.number_of(slot);
+  request.slot = slot;
+  request.source = machine(entry->record.node).name;
+  request.algorithm = kAlgorithms[events_.random(std::size(kAlgorithms))];
+  request.patience = std::chrono::milliseconds(500 + events_.random(20'000));
+  if (events_.chance(300)) request.timeout = std::chrono::milliseconds(events_.random(2'000));
+  request.force = events_.chance(300);
+  Machine& target = machine(static_cast<int>(events_.random(machines_.size())));
+  request.target = target.name;
+  if (request.target == request.source) return;
+  if (request.algorithm == "file-server") {
+    for (const auto& other : machines_) {
+      if (other->name != request.source && other->name != request.target) {
+        request.file_server = other->name;
+      }
+    }
+  }
+  trace("{} is asked to move {} from {} to {}, {}", asked.name, process->first, request.source,
+        request.target, request.algorithm);
+  try {
+    asked.dvsd->migrate(std::move(request));
+  } catch (const Crash&) {
+    kill_dvsd(asked.id, "at a crash point");
+    events_.after(200 * kMs, asked.power, [this, id = asked.id] { start_dvsd(id); });
+  }
+}
+
+void World::cancel_something() {
+  for (const auto& [key, kv] : store_.keys()) {
+    const auto record = key.find("/migrations/") == std::string::npos
+                            ? Result<MigrationRecord>(Error(Code::kNotFound, ""))
+                            : migration_record(kv.value);
+    if (!record.ok() || !is_open(record->state)) continue;
+    Machine& asked = machine(static_cast<int>(events_.random(machines_.size())));
+    if (asked.dvsd == nullptr || !asked.dvsd->joined()) return;
+    count("cancel");
+    return asked.dvsd->cancel(record->id);
+  }
+}
+
+void World::strike() {
+  const int id = static_cast<int>(events_.random(machines_.size()));
+  switch (events_.random(4)) {
+    case 0:
+      return strike_machine(id);
+    case 1:
+      return strike_network(id);
+    case 2: {
+      const FaultPoint& point = kFaultPoints[events_.random(kFaultPoints.size())];
+      trace("{} is armed on {}", point.name, machine(id).name);
+      armed_[id][point.fault] = 1;
+      return;
+    }
+    default:
+      return cancel_something();
+  }
+}
+
+void World::strike_machine(int id) {
+  Machine& machine = this->machine(id);
+  const int64_t later = events_.between_ns(50 * kMs, 2'000 * kMs);
+  switch (events_.random(6)) {
+    case 0: {
+      if (!machine.on || events_.chance(700)) return;
+      count("power off");
+      power_off(id);
+      const int64_t off = events_.between_ns(200 * kMs, 15'000 * kMs);
+      return events_.after(off, kForever, [this, id] {
+        if (this->machine(id).on) return;
+        power_on(id);
+        start_dvsd(id);
+      });
+    }
+    case 1:
+    case 2: {
+      if (machine.dvsd == nullptr) return;
+      count("stall");
+      trace("{} stands still", machine.name);
+      const int64_t length =
+          events_.chance(800) ? later : events_.between_ns(5'000 * kMs, 14'000 * kMs);
+      return events_.stall(machine.dvsd->life(), events_.now_ns() + length);
+    }
+    default:
+      if (machine.dvsd == nullptr) return;
+      count("dvsd killed");
+      kill_dvsd(id, "killed");
+      return events_.after(later, machine.power, [this, id] { start_dvsd(id); });
+  }
+}
+
+void World::strike_network(int id) {
+  const int other = static_cast<int>(events_.random(machines_.size()));
+  const bool lasts = events_.chance(200);
+  const int64_t length = lasts ? events_.between_ns(4'000 * kMs, 15'000 * kMs)
+                               : events_.between_ns(10 * kMs, 2'000 * kMs);
+  switch (events_.random(4)) {
+    case 0:
+      if (id == other) return;
+      count("link broken");
+      trace("the link of {} and {} breaks", machine(id).name, machine(other).name);
+      return network_.break_link(id, other);
+    case 1:
+      if (id == other) return;
+      count("one way blocked");
+      trace("nothing gets from {} to {}", machine(id).name, machine(other).name);
+      return network_.stall(id, other, length);
+    case 2:
+      count("etcd down");
+      trace("etcd is down");
+      store_.set_down(true);
+      return events_.after(length, kForever, [this] { store_.set_down(false); });
+    default:
+      count("etcd cut off");
+      trace("{} is cut off from etcd", machine(id).name);
+      store_.cut_off(id, true);
+      return events_.after(length, kForever, [this, id] { store_.cut_off(id, false); });
+  }
+}
+
+void World::heal() {
+  trace("the faults are over");
+  faults_over_ = true;
+  armed_.clear();
+  store_.set_down(false);
+  for (auto& machine : machines_) {
+    store_.cut_off(machine->id, false);
+    if (!machine->on) power_on(machine->id);
+    if (machine->dvsd == nullptr) start_dvsd(machine->id);
+    if (machine->dvsd != nullptr) events_.stall(machine->dvsd->life(), 0);
+  }
+}
+
+}  // namespace dvs::sim

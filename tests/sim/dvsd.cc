@@ -1,0 +1,871 @@
+#include "dvsd.h"
+
+#include <algorithm>
+
+#include "base/file.h"
+#include "dvk/node_view.h"
+#include "migrate/memory_frames.h"
+#include "wire/operation.h"
+
+namespace dvs::sim {
+namespace {
+
+constexpr int64_t kMs = 1'000'000;
+constexpr std::chrono::seconds kLeaseTtl{10};
+constexpr int64_t kLeasePeriodNs = 3'000 * kMs;
+constexpr int64_t kJoinAgainNs = 500 * kMs;
+constexpr int64_t kFetchNs = 20 * kMs;
+constexpr int kFetchParts = 4;
+constexpr const char* kCapsulePiece = "capsule";
+constexpr uint64_t kMemory = 64 << 12;  // of each process
+constexpr uint64_t kMemoryStart = 1 << 20;
+
+std::string describe(const wire::Operation& operation) {
+  static const char* const kNames[] = {"",          "request",    "ack",     "answer",
+                                       "moved",     "retry",      "cancel",  "copy-read",
+                                       "copy-data", "copy-write", "copy-ack"};
+  return fmt::format("{} of slot {} #{} to slot {} epoch {} rc {}",
+                     kNames[static_cast<int>(operation.type)], operation.slot, operation.number,
+                     operation.peer, operation.epoch, operation.rc);
+}
+
+constexpr char kOperationFrame = 'O';
+constexpr char kImageFrame = 'I';
+constexpr char kRequestFrame = 'Q';
+constexpr char kAnswerFrame = 'A';
+
+}  // namespace
+
+// ---- faults ----
+
+bool SimFaults::fires(Fault fault) {
+  auto& armed = world_.armed(node_);
+  const auto found = armed.find(fault);
+  if (found == armed.end() || found->second == 0) return false;
+  --found->second;
+  ++world_.tally().points[std::string(kFaultPoints[static_cast<size_t>(fault) - 1].name)];
+  return true;
+}
+
+void SimFaults::die_at(Fault fault) {
+  if (!fires(fault)) return;
+  world_.alive_dvsd_ = node_;
+  throw Crash{};
+}
+
+void SimFaults::on_step(const Step& step) {
+  world_.trace("{} {}: {} --{}--> {}", world_.machine(node_).name, role_name(step.role),
+               phase_name(step.from), event_name(step.on), phase_name(step.to));
+  for (const Step& each : kSteps) {
+    if (&each == &step) ++world_.tally().steps[&each];
+  }
+}
+
+// ---- life ----
+
+Dvsd::Dvsd(World& world, Machine& machine)
+    : world_(world),
+      machine_(machine),
+      life_(world.events().begin_life()),
+      node_id_(static_cast<NodeId>(machine.id)),
+      scheduler_(world.events(), life_),
+      faults_(world, machine.id),
+      store_(world.store().connect(machine.id, life_)),
+      cluster_(scheduler_, *store_, "sim"),
+      ops_(machine.region, node_id_, *this),
+      coordinator_(scheduler_, *store_, cluster_.keys(), *this, faults_, machine.name,
+                   world.events().random(1 << 20)) {}
+
+Dvsd::~Dvsd() { world_.events().end_life(life_); }
+
+int Dvsd::id_of(const std::string& node) const {
+  const auto found = cluster_.members().find(node);
+  return found == cluster_.members().end() ? -1 : static_cast<int>(found->second);
+}
+
+void Dvsd::start() {
+  cluster_.load([this](Result<bool> loaded) {
+    if (!loaded.ok()) return after(kJoinAgainNs, [this] { start(); });
+    take_lease();
+  });
+}
+
+void Dvsd::take_lease() {
+  auto grant = [this] {
+    store_->grant_lease(kLeaseTtl, [this](Result<int64_t> lease) {
+      if (!lease.ok()) return after(kJoinAgainNs, [this] { take_lease(); });
+      machine_.lease = *lease;
+      announce();
+    });
+  };
+  if (machine_.lease == 0) return grant();
+  store_->keep_alive(machine_.lease, [this, grant](Result<std::chrono::seconds> alive) {
+    if (alive.ok()) return announce();
+    if (alive.error().code() == Code::kNotFound) return grant();
+    after(kJoinAgainNs, [this] { take_lease(); });
+  });
+}
+
+void Dvsd::announce() {
+  NodeRecord record;
+  record.name = machine_.name;
+  record.id = node_id_;
+  record.port = 1;
+  record.address = "10.0.0.1";
+  store_->txn(
+      {},
+      {Change::put(cluster_.keys().node(machine_.name), to_text(to_json(record)), machine_.lease)},
+      [this](Result<TxnResult> result) {
+        if (!result.ok()) return after(kJoinAgainNs, [this] { take_lease(); });
+        keep_lease();
+        if (!std::exchange(joined_, true)) begin();
+      });
+}
+
+void Dvsd::keep_lease() {
+  after(kLeasePeriodNs, [this] {
+    store_->keep_alive(machine_.lease, [this](Result<std::chrono::seconds> alive) {
+      if (!alive.ok() && alive.error().code() == Code::kNotFound) return lease_lost();
+      keep_lease();
+    });
+  });
+}
+
+void Dvsd::lease_lost() {
+  world_.trace("{} has lost its lease", machine_.name);
+  machine_.lease = 0;
+  take_lease();
+}
+
+// As Conductor::start() and DcPart::open(): what an earlier dvsd left is taken up, then the news.
+void Dvsd::begin() {
+  world_.network().attach(machine_.id, *this, life_);
+  for (const auto& [id, entry] : cluster_.migrations()) seen_[id] = entry.record;
+  participant_ = std::make_unique<Participant>(
+      ParticipantServices{
+          scheduler_, *store_, cluster_, *this, faults_, {machine_.name, node_id_, machine_.lease}},
+      static_cast<ParticipantHost&>(*this), kDc);
+  participant_->recover();
+  for (const auto& [task, slots] : std::map(machine_.tasks)) {
+    if (world_.process(task).copies.count(machine_.id) == 0) process_died(task);
+  }
+  update_nodes();
+  for (uint32_t slot = 0; slot < machine_.region.slots(); ++slot) {
+    if (cluster_.endpoint(kDc, slot) != nullptr || bound_.count(slot) != 0 ||
+        dvk::load_kind(machine_.region.at(slot)) != dvk::Kind::kFree) {
+      place(slot);
+    }
+  }
+  ops_.drive_all();
+  cluster_.follow(*this);
+}
+
+void Dvsd::on_doorbell() {
+  if (!joined_) return;
+  ops_.on_doorbell();
+}
+
+bool Dvsd::has_closed_gates() const {
+  for (uint32_t slot = 0; slot < machine_.region.slots(); ++slot) {
+    if (dvk::is_migrating(machine_.region.at(slot))) return true;
+  }
+  return false;
+}
+
+void Dvsd::migrate(MigrationRequest request) {
+  if (!joined_) return;
+  ++world_.tally().migrations;
+  coordinator_.run(
+      std::move(request), [](const Json&) {},
+      [this](Result<MigrationRecord> record) {
+        if (!record.ok()) {
+          return world_.trace("{}: refused: {}", machine_.name, record.error().message());
+        }
+        world_.trace("{}: migration {} is over: {}", machine_.name, record->id,
+                     state_name(record->state));
+      });
+}
+
+void Dvsd::cancel(const std::string& migration) {
+  const auto* entry = cluster_.migration(migration);
+  if (entry == nullptr || !is_open(entry->record.state)) return;
+  MigrationRecord record = entry->record;
+  record.state = MigrationState::kRolledBack;
+  record.reason = "canceled";
+  const std::string key = cluster_.keys().migration(migration);
+  store_->txn({Compare::exists_at(key, entry->revision)},
+              {Change::put(key, to_text(to_json(record))),
+               Change::remove(cluster_.keys().lock(kDc, record.task))},
+              [](Result<TxnResult>) {});
+}
+
+// ---- the directory's news ----
+
+void Dvsd::update_nodes() {
+  auto& entries = machine_.region.header().nodes;
+  for (auto& entry : entries) entry.state.store(dvk::kNodeUnknown);
+  for (const auto& [name, id] : cluster_.members()) {
+    entries[id].state.store(cluster_.node(name) != nullptr ? dvk::kNodeUp : dvk::kNodeDown);
+  }
+  ops_.on_nodes_changed();
+  participant_->on_nodes_changed();
+}
+
+void Dvsd::on_node(const std::string&) { update_nodes(); }
+
+void Dvsd::on_endpoint(const std::string&, uint32_t slot) { place(slot); }
+
+void Dvsd::on_migration(const std::string& id) {
+  const auto* entry = cluster_.migration(id);
+  if (entry == nullptr) return;
+  const auto before = seen_.find(id);
+  const bool known = before != seen_.end();
+  const MigrationRecord previous = known ? before->second : MigrationRecord{};
+  seen_[id] = entry->record;
+  coordinator_.on_record(entry->record, entry->revision);
+  participant_->on_migration(entry->record, known ? &previous : nullptr);
+}
+
+// ---- binding ----
+
+dvk::Identity Dvsd::identity_of(const EndpointRecord& record, uint64_t incarnation) const {
+  dvk::Identity identity;
+  identity.endpoint = machine_.region.number_of(record.slot);
+  identity.incarnation = incarnation;
+  identity.epoch = record.epoch;
+  identity.node = record.node;
+  identity.kind = record.node == node_id_ ? dvk::Kind::kLocal : dvk::Kind::kRemote;
+  identity.name = record.name;
+  if (record.node == node_id_) {
+    identity.pid = record.pid;
+    identity.tid = record.tid;
+  }
+  return identity;
+}
+
+void Dvsd::place(uint32_t slot) {
+  const auto* entry = cluster_.endpoint(kDc, slot);
+  world_.trace("{} hears that slot {} is {}", machine_.name, slot,
+               entry == nullptr ? "free" : fmt::format("at {}", entry->record.node));
+  if (entry == nullptr) {
+    on_record_gone(slot);
+  } else if (entry->record.node == node_id_) {
+    const dvk::Kind kind = dvk::load_kind(machine_.region.at(slot));
+    if (bound_.count(slot) == 0 && machine_.tasks.count(entry->record.task) != 0 &&
+        dvk::acts_here(kind)) {
+      bind_local(entry->record, entry->incarnation);
+    }
+  } else if (bound_.count(slot) == 0) {
+    show(slot, identity_of(entry->record, entry->incarnation));
+  }
+  ops_.on_place_changed(slot);
+}
+
+void Dvsd::show(uint32_t slot, const dvk::Identity& identity) {
+  if (dvk::bind(machine_.region, slot, identity)) return ops_.on_place_changed(slot);
+  after(1 * kMs, [this, slot, identity] {
+    const auto* entry = cluster_.endpoint(kDc, slot);
+    const bool holds = entry != nullptr && entry->incarnation == identity.incarnation &&
+                       entry->record.node == identity.node;
+    if (holds) show(slot, identity);
+  });
+}
+
+void Dvsd::bind_local(const EndpointRecord& record, uint64_t incarnation) {
+  show(record.slot, identity_of(record, incarnation));
+  bound_[record.slot] = record.task;
+  if (world_.process(record.task).over)
+    after(0, [this, task = record.task] { process_died(task); });
+}
+
+// Its peers are released at once, the directory follows.
+void Dvsd::process_died(const std::string& task) {
+  for (const auto& [slot, its_task] : std::map(bound_)) {
+    if (its_task != task) continue;
+    bound_.erase(slot);
+    dvk::bury(machine_.region, slot);
+    remove_from_directory(slot);
+  }
+  machine_.tasks.erase(task);
+}
+
+void Dvsd::remove_from_directory(uint32_t slot) {
+  const auto* entry = cluster_.endpoint(kDc, slot);
+  if (entry == nullptr || entry->record.node != node_id_) return;
+  const std::string key = cluster_.keys().endpoint(kDc, slot);
+  store_->txn({Compare::exists_at(key, entry->revision)}, {Change::remove(key)},
+              [this, slot](Result<TxnResult> result) {
+                if (result.ok() && result->applied) return;
+                after(200 * kMs, [this, slot] { remove_from_directory(slot); });
+              });
+}
+
+// The endpoint went with a lease: everybody was told that its process is gone. If that lives here,
+// it is bound anew.
+void Dvsd::on_record_gone(uint32_t slot) {
+  const SimProcess* process = world_.process_of(slot);
+  const bool acts = dvk::load_kind(machine_.region.at(slot)) == dvk::Kind::kLocal;
+  const bool lives =
+      process != nullptr && !process->over && process->copies.count(machine_.id) != 0;
+  const std::string task = acts && lives ? process->task : "";
+  bound_.erase(slot);
+  withdraw(slot);
+  if (!task.empty() && machine_.tasks.count(task) != 0) bind_again(slot, task);
+}
+
+void Dvsd::withdraw(uint32_t slot) {
+  const uint64_t incarnation = machine_.region.at(slot).incarnation.load();
+  const bool bound = dvk::load_kind(machine_.region.at(slot)) != dvk::Kind::kFree;
+  if (!bound && !dvk::is_leaving(machine_.region, slot)) return;
+  if (dvk::unbind(machine_.region, slot)) return;
+  after(1 * kMs, [this, slot, incarnation] {
+    if (machine_.region.at(slot).incarnation.load() != incarnation) return;
+    withdraw(slot);
+    ops_.on_place_changed(slot);
+  });
+}
+
+void Dvsd::bind_again(uint32_t slot, const std::string& task) {
+  EndpointRecord record;
+  record.slot = slot;
+  record.node = node_id_;
+  record.pid = world_.process(task).pid;
+  record.tid = record.pid + static_cast<int>(slot);
+  record.task = task;
+  record.name = task;
+  const std::string key = cluster_.keys().endpoint(kDc, slot);
+  store_->txn({Compare::absent(key)}, {Change::put(key, to_text(to_json(record)), machine_.lease)},
+              [this, record, slot, task](Result<TxnResult> result) {
+                if (result.ok() && !result->applied) return;
+                if (!result.ok()) {
+                  return after(kJoinAgainNs, [this, slot, task] {
+                    if (world_.process(task).copies.count(machine_.id) != 0) bind_again(slot, task);
+                  });
+                }
+                const auto incarnation = static_cast<uint64_t>(result->revision);
+                cluster_.book_endpoint(kDc, record, incarnation, result->revision);
+                bind_local(record, incarnation);
+                ops_.on_place_changed(slot);
+              });
+}
+
+// ---- the source's work ----
+
+bool Dvsd::has_copy(const std::string& task, CopyState state) const {
+  const auto& copies = world_.process(task).copies;
+  const auto found = copies.find(machine_.id);
+  return found != copies.end() && found->second == state;
+}
+
+void Dvsd::copy_memory(const MigrationRecord& record, Done<mover::Round> done) {
+  const int64_t takes = ms(2, 40);
+  after(takes, [this, record, takes, done] {
+    if (world_.process(record.task).over) return done(Error(Code::kNotFound, "it has ended"));
+    mover::Round round;
+    round.populated_bytes = kMemory;
+    round.changed_bytes = world_.events().random(kMemory);
+    round.sent_bytes = round.changed_bytes;
+    round.interval_ns = round.duration_ns = takes;
+    done(round);
+  });
+}
+
+void Dvsd::give_up_copying(const MigrationRecord&) {}
+
+void Dvsd::copy_rest(const MigrationRecord& record, uint64_t budget, Done<mover::Round> done) {
+  auto owe = [this, record, budget, done] {
+    mover::Round round;
+    const bool owes = budget != mover::Copier::kAll || !record.file_server.empty();
+    if (owes && world_.events().chance(800)) {
+      const mover::PageRanges ranges = {{kMemoryStart, kMemoryStart + kMemory}};
+      round.owed_bytes = kMemory;
+      for (const std::string& body :
+           encode_owed(record.id, world_.process(record.task).pid, ranges)) {
+        if (!send(record, body)) return done(Error(Code::kUnavailable, "the link is down"));
+      }
+    }
+    done(round);
+  };
+  after(ms(1, 10), [this, record, owe, done] {
+    if (record.file_server.empty()) return owe();
+    call(record.file_server, "migrate.keep", {{"id", record.id}}, std::chrono::seconds(10),
+         [owe, done](Result<Json> kept) {
+           if (!kept.ok()) return done(kept.error());
+           owe();
+         });
+  });
+}
+
+Proposer::Endpoints Dvsd::endpoints_of(const MigrationRecord& record) {
+  Proposer::Endpoints endpoints;
+  for (const auto& [slot, task] : bound_) {
+    if (task == record.task) endpoints[slot] = machine_.region.number_of(slot);
+  }
+  return endpoints;
+}
+
+Result<bool> Dvsd::settle(const MigrationRecord& record) {
+  for (const auto& [slot, task] : bound_) {
+    const bool named =
+        std::find(record.slots.begin(), record.slots.end(), slot) != record.slots.end();
+    if (named != (task == record.task)) return Error(Code::kConflict, "its endpoints changed");
+  }
+  return dvk::settle(machine_.region, record.slots);
+}
+
+void Dvsd::freeze(const MigrationRecord& record, Done<bool> done) {
+  machine_after(ms(0, 3), [this, machine = &machine_, &world = world_, task = record.task] {
+    static_cast<void>(this);
+    SimProcess& process = world.process(task);
+    const auto copy = process.copies.find(machine->id);
+    if (copy != process.copies.end() && copy->second == CopyState::kRunning) {
+      world.set_copy(process, machine->id, CopyState::kFrozen);
+    }
+  });
+  after(ms(4, 6), [this, record, done] {
+    if (has_copy(record.task, CopyState::kFrozen)) return done(true);
+    done(Error(Code::kNotFound, "the process has ended"));
+  });
+}
+
+void Dvsd::dump(const MigrationRecord& record, Done<DumpResult> done) {
+  after(ms(2, 10), [this, record, done] {
+    const bool fails = world_.events().chance(30);
+    if (fails && world_.has_bug(Bug::kThawedOnFailure)) {
+      world_.set_copy(world_.process(record.task), machine_.id, CopyState::kRunning);
+    }
+    if (fails) return done(Error(Code::kInternal, "the dump failed"));
+    done(DumpResult{100'000, 1});
+  });
+}
+
+Result<std::vector<Piece>> Dvsd::collect(const MigrationRecord& record) {
+  dvk::Capsule capsule = dvk::extract(machine_.region, record.slots);
+  if (world_.has_bug(Bug::kDebtsForgotten)) capsule.debts.clear();
+  std::vector<Piece> pieces;
+  pieces.push_back({kCapsulePiece, 0, dvk::encode_capsule(capsule), {}});
+  return pieces;
+}
+
+void Dvsd::await_target(const MigrationRecord& record, Done<bool> done) {
+  const Json args = {{"id", record.id}};
+  auto at_target = [this, record, args, done] {
+    call(record.target, "migrate.expect", args, std::chrono::seconds(10),
+         [done](Result<Json> ready) {
+           if (!ready.ok()) return done(ready.error());
+           done(true);
+         });
+  };
+  if (record.file_server.empty()) return at_target();
+  call(record.file_server, "migrate.expect", args, std::chrono::seconds(10),
+       [at_target, done](Result<Json> ready) {
+         if (!ready.ok()) return done(ready.error());
+         at_target();
+       });
+}
+
+bool Dvsd::send(const MigrationRecord& record, std::string_view body) {
+  const int to = id_of(record.target);
+  return to >= 0 &&
+         world_.network().send(machine_.id, to, std::string(1, kImageFrame) + std::string(body));
+}
+
+void Dvsd::break_link(const MigrationRecord& record) {
+  world_.network().break_link(machine_.id, id_of(record.target));
+}
+
+void Dvsd::go_on(const MigrationRecord& record, Done<bool> done) {
+  thaw_if_frozen(record.task);
+  open_gates(record);
+  remove_images(record.id);
+  after(0, [done] { done(true); });
+}
+
+void Dvsd::let_go(const MigrationRecord& record) {
+  for (uint32_t slot : record.slots) bound_.erase(slot);
+  dvk::commit_away(machine_.region, record.slots, static_cast<uint32_t>(id_of(record.target)),
+                   committed_epoch(cluster_, record));
+  for (uint32_t slot : record.slots) place(slot);
+  if (world_.has_bug(Bug::kEndedWhileOwed)) {
+    world_.set_copy(world_.process(record.task), machine_.id, std::nullopt);
+  }
+}
+
+void Dvsd::end_departed(const MigrationRecord& record, Done<bool> done) {
+  machine_after(ms(0, 2), [machine = &machine_, &world = world_, task = record.task] {
+    world.set_copy(world.process(task), machine->id, std::nullopt);
+  });
+  after(ms(3, 5), [this, record, done] {
+    machine_.tasks.erase(record.task);
+    remove_images(record.id);
+    done(true);
+  });
+}
+
+void Dvsd::on_source_finished(const MigrationRecord& record) {
+  participant_->forget_source(record.id);
+}
+
+// ---- the target's work ----
+
+namespace {
+
+// See Held: what the gate's other side does is the machine's.
+class SimHeldTree final : public HeldTree {
+ public:
+  SimHeldTree(World& world, Machine& machine, Life dvsd, std::shared_ptr<Held> held)
+      : world_(world), machine_(machine), dvsd_(dvsd), held_(std::move(held)) {}
+
+  void resume(Done<bool> done) override { decide(true, std::move(done)); }
+  void kill(Done<bool> done) override { decide(false, std::move(done)); }
+
+  static void act(World& world, Machine& machine, const std::shared_ptr<Held>& held) {
+    if (held->state != Held::State::kWaiting || !held->decision.has_value()) return;
+    const bool runs = *held->decision;
+    world.events().after(world.events().between_ns(200'000, 3 * kMs), machine.power,
+                         [&world, &machine, held, runs] {
+                           if (held->state != Held::State::kWaiting) return;
+                           held->state = runs ? Held::State::kResumed : Held::State::kEnded;
+                           SimProcess& process = world.process(held->task);
+                           world.set_copy(process, machine.id,
+                                          runs ? std::optional(CopyState::kRunning) : std::nullopt);
+                           for (const Work& work : std::exchange(held->when_resumed, {})) work();
+                         });
+  }
+
+ private:
+  void decide(bool runs, Done<bool> done) {
+    if (!held_->decision.has_value()) held_->decision = runs;
+    auto told = [&events = world_.events(), life = dvsd_, done = std::move(done)] {
+      events.after(0, life, [done] { done(true); });
+    };
+    const bool over = held_->state == Held::State::kResumed || held_->state == Held::State::kEnded;
+    if (over) return told();
+    held_->when_resumed.push_back(told);
+    act(world_, machine_, held_);
+  }
+
+  World& world_;
+  Machine& machine_;
+  const Life dvsd_;
+  const std::shared_ptr<Held> held_;
+};
+
+}  // namespace
+
+std::string Dvsd::image_directory(const MigrationRecord& record) {
+  return machine_.dir + "/" + record.id;
+}
+
+void Dvsd::restore(const MigrationRecord& record, Done<std::unique_ptr<HeldTree>> done) {
+  auto held = std::make_shared<Held>();
+  held->task = record.task;
+  machine_.held[record.id] = held;
+  const bool fails = world_.events().chance(30) || has_copy(record.task, CopyState::kFrozen);
+  const int64_t takes = ms(2, 10);
+  machine_after(takes, [&world = world_, machine = &machine_, held, fails] {
+    if (fails) {
+      held->state = Held::State::kEnded;
+      for (const Work& work : std::exchange(held->when_resumed, {})) work();
+      return;
+    }
+    held->state = Held::State::kWaiting;
+    world.set_copy(world.process(held->task), machine->id, CopyState::kHeld);
+    if (world.has_bug(Bug::kResumedBeforeTheOutcome)) held->decision = true;
+    SimHeldTree::act(world, *machine, held);
+  });
+  after(takes + 1, [this, held, done] {
+    if (held->state == Held::State::kEnded) {
+      return done(Error(Code::kInternal, "the restore failed"));
+    }
+    done(std::unique_ptr<HeldTree>(std::make_unique<SimHeldTree>(world_, machine_, life_, held)));
+  });
+}
+
+std::unique_ptr<HeldTree> Dvsd::find_held(const MigrationRecord& record) {
+  const auto found = machine_.held.find(record.id);
+  if (found == machine_.held.end() || found->second->state == Held::State::kEnded ||
+      world_.has_bug(Bug::kHeldTreeForgotten)) {
+    return nullptr;
+  }
+  if (world_.has_bug(Bug::kRestartCommits) && is_open(record.state)) {
+    found->second->decision = true;
+    SimHeldTree::act(world_, machine_, found->second);
+  }
+  return std::make_unique<SimHeldTree>(world_, machine_, life_, found->second);
+}
+
+void Dvsd::take_in(const MigrationRecord& record, Done<bool> done) {
+  const auto bytes = read_file(image_directory(record) + "/" + kCapsulePiece);
+  if (!bytes.ok()) return after(0, [done, error = bytes.error()] { done(error); });
+  auto capsule = dvk::decode_capsule(*bytes, machine_.region.slots());
+  if (!capsule.ok()) return after(0, [done, error = capsule.error()] { done(error); });
+  machine_.tasks[record.task] = record.slots;
+  commit_capsule(record, *capsule, std::move(done));
+}
+
+void Dvsd::commit_capsule(const MigrationRecord& record, const dvk::Capsule& capsule,
+                          Done<bool> done) {
+  const uint32_t lower = world_.has_bug(Bug::kEpochNotRaised) ? 1 : 0;
+  if (!dvk::commit_here(machine_.region, capsule, node_id_,
+                        committed_epoch(cluster_, record) - lower)) {
+    return after(1 * kMs, [this, record, capsule, done = std::move(done)] {
+      commit_capsule(record, capsule, done);
+    });
+  }
+  for (uint32_t slot : record.slots) {
+    if (cluster_.endpoint(kDc, slot) != nullptr) bound_[slot] = record.task;
+  }
+  after(0, [done] { done(true); });
+}
+
+void Dvsd::settle_in(const MigrationRecord& record) {
+  for (uint32_t slot : record.slots) {
+    if (cluster_.endpoint(kDc, slot) != nullptr) bound_[slot] = record.task;
+    ops_.on_place_changed(slot);
+  }
+}
+
+// What is owed comes in parts, as long as the one who keeps it has it and can be reached.
+void Dvsd::await_memory(const MigrationRecord& record, Done<Json> done) {
+  if (record.memory != OwedMemory::kOwed || machine_.fetched[record.id] == kFetchParts) {
+    return after(ms(1, 5), [done] { done(Json::object()); });
+  }
+  fetch(record, world_.events().now_ns(), std::move(done));
+}
+
+void Dvsd::fetch(const MigrationRecord& record, int64_t last_came_ns, Done<Json> done) {
+  after(kFetchNs, [this, record, last_came_ns, done] {
+    SimProcess& process = world_.process(record.task);
+    const int from = id_of(record.file_server.empty() ? record.source : record.file_server);
+    Machine& keeper = world_.machine(from);
+    const auto copy = process.copies.find(from);
+    const bool kept = record.file_server.empty()
+                          ? copy != process.copies.end() && copy->second == CopyState::kFrozen
+                          : keeper.kept.count(record.id) != 0;
+    int64_t came_ns = last_came_ns;
+    if (process.over) return done(Json::object());
+    if (world_.network().is_up(machine_.id, from)) {
+      if (!kept) {
+        ++world_.tally().lost_memory;
+        // Unless it went with its machine.
+        if (keeper.boots == 1) world_.fail(process.task + ": memory was thrown away while owed");
+        world_.lose(process);
+        return done(Error(Code::kUnavailable, "it is not kept any more"));
+      }
+      came_ns = world_.events().now_ns();
+      if (++machine_.fetched[record.id] >= kFetchParts) return done(Json::object());
+    } else if (world_.events().now_ns() - last_came_ns > record.patience_ms * kMs) {
+      ++world_.tally().lost_memory;
+      world_.lose(process);
+      return done(Error(Code::kUnavailable, "no page came"));
+    }
+    fetch(record, came_ns, done);
+  });
+}
+
+void Dvsd::clean_up(const MigrationRecord& record, Done<bool> done) {
+  remove_images(record.id);
+  machine_.held.erase(record.id);
+  if (record.state != MigrationState::kCommitted) {
+    const auto copy = world_.process(record.task).copies.find(machine_.id);
+    if (copy != world_.process(record.task).copies.end() && copy->second == CopyState::kHeld) {
+      world_.set_copy(world_.process(record.task), machine_.id, std::nullopt);
+    }
+  }
+  after(ms(0, 2), [done] { done(true); });
+}
+
+void Dvsd::on_target_finished(const MigrationRecord& record) {
+  participant_->forget_target(record.id);
+}
+
+void Dvsd::end_keeping(const std::string& migration) {
+  keeping_.erase(migration);
+  machine_.kept.erase(migration);
+  remove_images(migration);
+}
+
+// ---- gates, and what an earlier dvsd left ----
+
+void Dvsd::close_gates(const MigrationRecord& record) {
+  for (uint32_t slot : record.slots) dvk::close_gate(machine_.region, slot);
+}
+
+void Dvsd::open_gates(const MigrationRecord& record) {
+  const bool looks_on = record.source != machine_.name && record.target != machine_.name;
+  if (looks_on && world_.has_bug(Bug::kRollbackKeepsGates)) return;
+  for (uint32_t slot : record.slots) {
+    dvk::open_gate(machine_.region, slot);
+    ops_.on_place_changed(slot);
+  }
+}
+
+void Dvsd::open_gates_except(const std::set<uint32_t>& slots) {
+  if (world_.has_bug(Bug::kGatesForgotten)) return;
+  for (uint32_t slot = 0; slot < machine_.region.slots(); ++slot) {
+    if (!dvk::is_migrating(machine_.region.at(slot)) || slots.count(slot) != 0) continue;
+    dvk::open_gate(machine_.region, slot);
+    ops_.on_place_changed(slot);
+  }
+}
+
+std::vector<std::string> Dvsd::migrations_with_images() {
+  auto names = list_dir(machine_.dir);
+  return names.ok() ? *names : std::vector<std::string>{};
+}
+
+void Dvsd::remove_images(const std::string& migration) {
+  static_cast<void>(remove_tree(machine_.dir + "/" + migration));
+}
+
+std::vector<std::string> Dvsd::tasks() {
+  std::vector<std::string> names;
+  for (const auto& [task, slots] : machine_.tasks) {
+    const bool frozen = has_copy(task, CopyState::kFrozen);
+    if (frozen && world_.has_bug(Bug::kTaskForgotten)) continue;
+    names.push_back(task);
+  }
+  return names;
+}
+
+void Dvsd::thaw_if_frozen(const std::string& task) {
+  if (has_copy(task, CopyState::kFrozen)) {
+    world_.set_copy(world_.process(task), machine_.id, CopyState::kRunning);
+  }
+}
+
+// ---- links ----
+
+void Dvsd::on_link_up(int peer) {
+  if (!world_.has_bug(Bug::kLinkUpIgnored)) ops_.on_link_up(static_cast<NodeId>(peer));
+}
+
+void Dvsd::on_link_down(int peer) {
+  const std::string name = world_.machine(peer).name;
+  for (auto& [id, call] : std::map(calls_)) {
+    if (call.node != name) continue;
+    calls_.erase(id);
+    call.done(Error(Code::kUnavailable, "the link broke"));
+  }
+  participant_->on_link_down(name);
+}
+
+bool Dvsd::send(NodeId node, const wire::Operation& operation) {
+  return world_.network().send(machine_.id, node,
+                               std::string(1, kOperationFrame) + wire::encode_operation(operation));
+}
+
+void Dvsd::drive_later(uint32_t slot) {
+  after(2 * kMs, [this, slot] { ops_.drive(slot); });
+}
+
+void Dvsd::on_frame(int peer, const std::string& frame) {
+  const std::string body = frame.substr(1);
+  if (frame[0] == kOperationFrame) {
+    const auto operation = wire::decode_operation(Bytes(body));
+    if (!operation.ok()) return world_.fail("an operation that makes no sense");
+    world_.trace("{} <- {}: {}", machine_.name, world_.machine(peer).name, describe(*operation));
+    ops_.on_operation(static_cast<NodeId>(peer), *operation);
+  } else if (frame[0] == kImageFrame) {
+    const auto id = transfer_id(body);
+    if (id.ok()) participant_->on_image(world_.machine(peer).name, *id, body);
+  } else if (frame[0] == kRequestFrame) {
+    const Json request = *parse_json(body);
+    serve(request["call"], request["args"], [this, peer, id = request["id"]](Result<Json> result) {
+      Json answer = {{"id", id}};
+      if (result.ok()) {
+        answer["result"] = *result;
+      } else {
+        answer["code"] = static_cast<int>(result.error().code());
+        answer["error"] = result.error().message();
+      }
+      world_.network().send(machine_.id, peer, std::string(1, kAnswerFrame) + to_text(answer));
+    });
+  } else if (frame[0] == kAnswerFrame) {
+    const Json answer = *parse_json(body);
+    auto found = calls_.extract(answer["id"].get<uint64_t>());
+    if (found.empty()) return;
+    if (answer.contains("result")) return found.mapped().done(answer["result"]);
+    found.mapped().done(
+        Error(static_cast<Code>(answer["code"].get<int>()), answer["error"].get<std::string>()));
+  }
+}
+
+// ---- requests ----
+
+void Dvsd::call(const std::string& node, const std::string& call, Json args,
+                std::chrono::milliseconds timeout, Done<Json> done) {
+  const int to = id_of(node);
+  if (to < 0) return after(0, [done] { done(Error(Code::kNotFound, "there is no such node")); });
+  if (to == machine_.id) {
+    return after(0, [this, call, args, done] {
+      serve(call, args,
+            [this, done](Result<Json> result) { after(0, [done, result] { done(result); }); });
+    });
+  }
+  const uint64_t id = ++next_call_;
+  const Json request = {{"id", id}, {"call", call}, {"args", args}};
+  if (!world_.network().send(machine_.id, to, std::string(1, kRequestFrame) + to_text(request))) {
+    return after(0, [done] { done(Error(Code::kUnavailable, "no link")); });
+  }
+  calls_[id] = {node, std::move(done)};
+  after(std::chrono::nanoseconds(timeout).count(), [this, id] {
+    auto found = calls_.extract(id);
+    if (!found.empty()) found.mapped().done(Error(Code::kTimeout, "no answer"));
+  });
+}
+
+void Dvsd::serve(const std::string& call, const Json& args, const Done<Json>& reply) {
+  const std::string id = args.value("id", "");
+  if (call == "migrate.describe") return serve_describe(args, reply);
+  if (call == "migrate.check") return serve_check(args, reply);
+  if (call == "migrate.expect") {
+    return participant_->expect(id, [reply](Result<bool> ready) {
+      if (!ready.ok()) return reply(ready.error());
+      reply(Json::object());
+    });
+  }
+  if (call == "migrate.keep") {
+    if (!keeps_memory(id)) return reply(Error(Code::kNotFound, "nothing is kept"));
+    faults_.die_at(Fault::kKeeperDiesSealed);
+    machine_.kept.insert(id);
+    static_cast<void>(make_dirs(machine_.dir + "/" + id));
+  }
+  if (call == "migrate.hurry") participant_->hurry(id, "it is time");
+  if (call == "migrate.phase") coordinator_.on_phase(id, args["phase"]);
+  if (call == "migrate.round") coordinator_.on_round(id, args);
+  if (call == "migrate.done") coordinator_.on_done(id, args);
+  reply(Json::object());
+}
+
+void Dvsd::serve_describe(const Json& args, const Done<Json>& reply) {
+  const auto slot = args["slot"].get<uint32_t>();
+  const auto bound = bound_.find(slot);
+  if (bound == bound_.end()) return reply(Error(Code::kNotFound, "it is not here"));
+  const std::string task = bound->second;
+  if (participant_->migrates(task) || cluster_.lock_of(kDc, task).has_value()) {
+    return reply(Error(Code::kConflict, "a migration of it is under way"));
+  }
+  Json description = {{"task", task}, {"pid", world_.process(task).pid}, {"memory_bytes", kMemory}};
+  for (const auto& [each, its_task] : bound_) {
+    if (its_task != task) continue;
+    const auto* entry = cluster_.endpoint(kDc, each);
+    description["slots"].push_back(each);
+    description["endpoints"].push_back(machine_.region.number_of(each));
+    description["revisions"].push_back(entry == nullptr ? 0 : entry->revision);
+  }
+  reply(description);
+}
+
+void Dvsd::serve_check(const Json& args, const Done<Json>& reply) {
+  const std::string task = args["description"]["task"];
+  if (faults_.fires(Fault::kPreflight)) return reply(Error(Code::kUnsupported, "refused"));
+  if (participant_->migrates(task)) return reply(Error(Code::kConflict, "still busy with it"));
+  if (world_.process(task).copies.count(machine_.id) != 0) {
+    return reply(Error(Code::kConflict, "its process id is taken"));
+  }
+  reply(Json::object());
+}
+
+}  // namespace dvs::sim

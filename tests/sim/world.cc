@@ -1,0 +1,534 @@
+#include "world.h"
+
+#include <fcntl.h>
+#include <spdlog/fmt/fmt.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+
+#include "base/check.h"
+#include "base/file.h"
+#include "dvk/node_view.h"
+#include "dvsd.h"
+
+namespace dvs::sim {
+namespace {
+
+constexpr int64_t kMs = 1'000'000;
+constexpr int64_t kSecond = 1'000 * kMs;
+constexpr int64_t kSettleLimitNs = 120 * kSecond;
+constexpr uint64_t kMostSteps = 5'000'000;
+constexpr int kFirstClient = 10;
+
+World* the_world = nullptr;
+
+}  // namespace
+
+void Tally::add(const Tally& other) {
+  seeds += other.seeds;
+  requests += other.requests;
+  answered += other.answered;
+  migrations += other.migrations;
+  committed += other.committed;
+  rolled_back += other.rolled_back;
+  lost_memory += other.lost_memory;
+  processes_lost += other.processes_lost;
+  for (const auto& [name, number] : other.faults) faults[name] += number;
+  for (const auto& [name, number] : other.points) points[name] += number;
+  for (const auto& [step, number] : other.steps) steps[step] += number;
+  recovery_ns.insert(recovery_ns.end(), other.recovery_ns.begin(), other.recovery_ns.end());
+}
+
+World& World::current() { return *the_world; }
+
+World::World(const Options& options)
+    : options_(options),
+      events_(options.seed),
+      store_(events_),
+      network_(events_, 3 + static_cast<int>(options.seed % 2)) {
+  DVS_CHECK(the_world == nullptr);
+  the_world = this;
+  store_.ignores_compares = has_bug(Bug::kOutcomeNotCompared);
+  store_.on_expired = [this] {
+    trace("a lease has expired");
+    somebody_was_lost_ = true;
+  };
+  store_.loses_news = has_bug(Bug::kNewsLost);
+  const int nodes = 3 + static_cast<int>(options.seed % 2);
+  for (int id = 0; id < nodes; ++id) {
+    auto machine = std::make_unique<Machine>();
+    machine->id = id;
+    machine->name = "n" + std::to_string(id + 1);
+    machine->dir = fmt::format("/dev/shm/dvs-sim-{}/{}", ::getpid(), machine->name);
+    machines_.push_back(std::move(machine));
+  }
+  build();
+}
+
+World::~World() {
+  for (auto& machine : machines_) machine->dvsd.reset();
+  static_cast<void>(remove_tree(fmt::format("/dev/shm/dvs-sim-{}", ::getpid())));
+  the_world = nullptr;
+}
+
+void World::fail(const std::string& why) {
+  if (options_.trace) say("FAILED: " + why);
+  if (failure_.empty()) failure_ = why;
+}
+
+void World::say(const std::string& what) const {
+  std::fprintf(stderr, "%11.6f %s\n", static_cast<double>(events_.now_ns()) / 1e9, what.c_str());
+}
+
+Machine* World::machine_named(const std::string& name) {
+  for (auto& machine : machines_) {
+    if (machine->name == name) return machine.get();
+  }
+  return nullptr;
+}
+
+SimProcess* World::process_of(uint32_t slot) {
+  for (auto& [task, process] : processes_) {
+    for (const Thread& thread : process->threads) {
+      if (thread.slot == slot) return process.get();
+    }
+  }
+  return nullptr;
+}
+
+// ---- machines ----
+
+void World::build() {
+  const Keys keys("sim");
+  for (const auto& machine : machines_) {
+    const auto made = store_.txn(
+        {}, {Change::put(keys.member(machine->name), fmt::format("{{\"id\":{}}}", machine->id))});
+    DVS_CHECK(made.ok());
+    power_on(machine->id);
+  }
+  const int servers = 1 + static_cast<int>(events_.random(2));
+  int endpoint = 1;
+  for (int i = 0; i < servers; ++i) {
+    std::vector<int> endpoints;
+    for (uint64_t n = 1 + events_.random(2); n > 0; --n) endpoints.push_back(endpoint++);
+    SimProcess& process =
+        add_process(static_cast<int>(events_.random(machines_.size())), endpoints);
+    for (const int each : endpoints) {
+      servers_.push_back(each);
+      serve(process, each);
+    }
+  }
+  for (uint64_t i = 0; i < 2 + events_.random(3); ++i) {
+    const int client = kFirstClient + static_cast<int>(i);
+    ask(add_process(static_cast<int>(events_.random(machines_.size())), {client}), client,
+        static_cast<int>(i));
+  }
+  for (const auto& machine : machines_) start_dvsd(machine->id);
+}
+
+void World::power_on(int id) {
+  Machine& machine = this->machine(id);
+  trace("{} is switched on", machine.name);
+  machine.on = true;
+  ++machine.boots;
+  machine.power = events_.begin_life();
+  static_cast<void>(remove_tree(machine.dir));
+  DVS_CHECK(make_dirs(machine.dir + "/..").ok() && make_dirs(machine.dir).ok());
+  const std::string path = machine.dir + ".region";
+  ::unlink(path.c_str());
+  dvk::RegionSpec spec;
+  spec.slots = 128;
+  spec.local_node = static_cast<uint32_t>(id);
+  auto created = dvk::Region::create(path, spec);
+  DVS_CHECK(created.ok(), "{}", created.error().message());
+  machine.region = std::move(*created);
+  machine.region_fd = UniqueFd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  DVS_CHECK(machine.region_fd.valid());
+  machine.doorbell_seen = 0;
+  machine.doorbell_scheduled = false;
+}
+
+void World::power_off(int id) {
+  Machine& machine = this->machine(id);
+  if (!machine.on) return;
+  trace("{} is switched off", machine.name);
+  kill_dvsd(id, "with its machine");
+  network_.detach(id, true);
+  machine.on = false;
+  events_.end_life(machine.power);
+  machine.lease = 0;
+  machine.tasks.clear();
+  machine.held.clear();
+  machine.kept.clear();
+  machine.fetched.clear();
+  for (auto& [task, process] : processes_) {
+    const auto copy = process->copies.find(id);
+    if (copy == process->copies.end()) continue;
+    const bool ran = copy->second == CopyState::kRunning;
+    process->copies.erase(copy);
+    if (ran || process->running_copies() == 0) process->excused = true;
+    if (process->copies.empty() || ran) lose(*process);
+  }
+}
+
+void World::start_dvsd(int id) {
+  Machine& machine = this->machine(id);
+  if (!machine.on || machine.dvsd != nullptr) return;
+  trace("dvsd of {} starts", machine.name);
+  machine.dvsd = std::make_unique<Dvsd>(*this, machine);
+  machine.dvsd->start();
+}
+
+void World::kill_dvsd(int id, const char* how) {
+  Machine& machine = this->machine(id);
+  if (machine.dvsd == nullptr) return;
+  trace("dvsd of {} dies, {}", machine.name, how);
+  machine.dvsd.reset();
+  machine.doorbell_scheduled = false;
+  network_.detach(id, false);
+}
+
+// ---- processes ----
+
+SimProcess& World::add_process(int node, const std::vector<int>& endpoints) {
+  auto process = std::make_unique<SimProcess>();
+  process->task = fmt::format("t{}", processes_.size() + 1);
+  process->pid = (node + 1) * 1000 + ++next_pid_ * 10;
+  process->view_node = node;
+  Machine& machine = this->machine(node);
+  auto view = dvk::Region::open(machine.dir + ".region");
+  DVS_CHECK(view.ok());
+  process->view = std::move(*view);
+  process->copies[node] = CopyState::kRunning;
+  machine.lease = machine.lease == 0 ? store_.grant(std::chrono::seconds(10)) : machine.lease;
+  const Keys keys("sim");
+  for (const int endpoint : endpoints) {
+    Thread thread;
+    thread.slot = machine.region.slot_of(endpoint);
+    EndpointRecord record;
+    record.slot = thread.slot;
+    record.node = static_cast<NodeId>(node);
+    record.pid = process->pid;
+    record.tid = process->pid + static_cast<int>(thread.slot);
+    record.task = process->task;
+    record.name = process->task;
+    const auto bound = store_.txn({}, {Change::put(keys.endpoint(kDc, thread.slot),
+                                                   to_text(to_json(record)), machine.lease)});
+    dvk::Identity identity;
+    identity.endpoint = endpoint;
+    identity.incarnation = static_cast<uint64_t>(bound->revision);
+    identity.epoch = 1;
+    identity.node = static_cast<uint32_t>(node);
+    identity.kind = dvk::Kind::kLocal;
+    identity.pid = record.pid;
+    identity.tid = record.tid;
+    identity.name = record.name;
+    DVS_CHECK(dvk::bind(machine.region, thread.slot, identity));
+    machine.tasks[process->task].push_back(thread.slot);
+    process->threads.push_back(std::move(thread));
+  }
+  auto& added = processes_[process->task];
+  added = std::move(process);
+  return *added;
+}
+
+int World::call(SimProcess& process, int endpoint, const std::function<int(dvk::Caller&)>& body) {
+  const uint32_t slot = process.view.slot_of(endpoint);
+  const auto tid = static_cast<uint32_t>(process.pid) + slot;
+  dvk::Caller caller(process.view, slot, {tid, tid});
+  return caller.status() == OK ? body(caller) : caller.status();
+}
+
+void World::serve(SimProcess& process, int endpoint) {
+  for (Thread& thread : process.threads) {
+    if (thread.slot != process.view.slot_of(endpoint)) continue;
+    thread.fiber = std::make_unique<explore::Fiber>([this, &process, endpoint] {
+      for (;;) {
+        message m{};
+        const int rc = call(process, endpoint, [&](dvk::Caller& caller) {
+          return caller.receive(ANY, m, dvk::Deadline::never(), dvk::RxMode::kAny);
+        });
+        if (rc != OK) {
+          pause(20 * kMs);  // until it is bound again
+          continue;
+        }
+        trace("{} has request {} of {}", endpoint, m.m1_i1, m.m_source);
+        if (const std::string wrong = ledger_.taken(endpoint, m); !wrong.empty()) fail(wrong);
+        if (events_.chance(500)) pause(events_.between_ns(0, 60 * kMs));
+        message answer = Ledger::answer_to(m);
+        call(process, endpoint, [&](dvk::Caller& caller) {
+          return caller.reply(m.m_source, answer, dvk::Deadline::never());
+        });
+      }
+    });
+  }
+}
+
+void World::ask(SimProcess& process, int endpoint, int) {
+  process.threads[0].fiber = std::make_unique<explore::Fiber>([this, &process, endpoint] {
+    pause(300 * kMs);  // the nodes have joined, and know each other's endpoints
+    for (int last = 0; last < 3;) {
+      if (faults_over_) ++last;
+      pause(events_.between_ns(0, events_.chance(700) ? 30 * kMs : 800 * kMs));
+      const int server = servers_[events_.random(servers_.size())];
+      message m = ledger_.ask(endpoint, server);
+      const int id = m.m1_i1;
+      trace("request {} of {} to {} ...", id, endpoint, server);
+      const int rc = call(process, endpoint, [&](dvk::Caller& caller) {
+        return caller.sendrec(server, m, dvk::Deadline::never());
+      });
+      ++tally_.requests;
+      trace("request {} of {} to {}: {}", id, endpoint, server, rc);
+      const std::string wrong = ledger_.told(id, rc, m, somebody_was_lost_);
+      if (!wrong.empty()) fail(wrong);
+    }
+  });
+}
+
+void World::pause(int64_t ns) {
+  dvk::Atomic<uint32_t> word{0};
+  sleep(word, 0, dvk::Deadline::at_ns(events_.now_ns() + ns));
+}
+
+int World::sleep(dvk::Atomic<uint32_t>& word, uint32_t expected, dvk::Deadline deadline) {
+  Thread& thread = *running_thread_;
+  thread.sleeps_on = &word;
+  thread.expected = expected;
+  thread.deadline = deadline;
+  if (!deadline.is_never()) {
+    const int64_t delay = std::max<int64_t>(deadline.when_ns() - events_.now_ns(), 0);
+    events_.after(delay, kForever, [] {});  // then the threads are looked at
+  }
+  explore::Fiber::yield();
+  thread.sleeps_on = nullptr;
+  if (static_cast<const std::atomic<uint32_t>&>(word).load() != expected) return 0;
+  return deadline.when_ns() > events_.now_ns() ? 0 : ETIMEDOUT;
+}
+
+bool World::can_run(const SimProcess& process, const Thread& thread) const {
+  const auto copy = process.copies.find(process.view_node);
+  if (process.over || copy == process.copies.end() || copy->second != CopyState::kRunning) {
+    return false;
+  }
+  if (thread.fiber == nullptr || thread.fiber->done()) return false;
+  return thread.sleeps_on == nullptr ||
+         static_cast<const std::atomic<uint32_t>&>(*thread.sleeps_on).load() != thread.expected ||
+         thread.deadline.when_ns() <= events_.now_ns();
+}
+
+void World::run_thread(SimProcess& process, Thread& thread) {
+  thread.scheduled = false;
+  if (!can_run(process, thread)) return;
+  running_process_ = &process;
+  running_thread_ = &thread;
+  thread.fiber->resume();
+  running_process_ = nullptr;
+  running_thread_ = nullptr;
+}
+
+void World::look_at_threads() {
+  for (auto& [task, process] : processes_) {
+    for (Thread& thread : process->threads) {
+      if (thread.scheduled || !can_run(*process, thread)) continue;
+      thread.scheduled = true;
+      events_.after(events_.between_ns(500, 20'000), kForever,
+                    [this, process = process.get(), &thread] { run_thread(*process, thread); });
+    }
+  }
+}
+
+void World::look_at_doorbells() {
+  for (auto& machine : machines_) {
+    if (!machine->on || machine->dvsd == nullptr || machine->doorbell_scheduled) continue;
+    const auto& bell = static_cast<const std::atomic<uint32_t>&>(machine->region.header().doorbell);
+    if ((bell.load() & ~1u) == machine->doorbell_seen) continue;
+    machine->doorbell_scheduled = true;
+    events_.after(events_.between_ns(1'000, 200'000), machine->dvsd->life(), [m = machine.get()] {
+      m->doorbell_scheduled = false;
+      m->doorbell_seen = dvk::event_prepare(m->region.header().doorbell);
+      m->dvsd->on_doorbell();
+    });
+  }
+}
+
+// ---- copies, judged ----
+
+void World::set_copy(SimProcess& process, int node, std::optional<CopyState> state) {
+  const auto found = process.copies.find(node);
+  const bool known = found != process.copies.end();
+  const bool ran = known && found->second == CopyState::kRunning;
+  const bool was_frozen = known && found->second == CopyState::kFrozen;
+  static const char* const kNames[] = {"runs", "is frozen", "is held"};
+  trace("{} {} on {}", process.task, state ? kNames[static_cast<int>(*state)] : "is ended",
+        machine(node).name);
+  if (!state) {
+    if (ran && !process.over) fail(process.task + ": a running copy was ended");
+    process.copies.erase(node);
+    if (!process.copies.empty() || process.over) return;
+    if (!process.excused) fail(process.task + ": no copy of it is left");
+    return lose(process);
+  }
+  process.copies[node] = *state;
+  if (*state != CopyState::kRunning) return;
+  if (process.running_copies() > 1) return fail(process.task + ": two copies of it run");
+  if (was_frozen && process.view_node != node) {
+    return fail(process.task + ": a copy that it has left behind runs");
+  }
+  if (process.view_node == node) return;
+  dvk::RegionHeader& header = process.view.header();
+  void* mapped = ::mmap(&header, header.total_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+                        machine(node).region_fd.get(), 0);
+  DVS_CHECK(mapped == &header);
+  process.view_node = node;
+}
+
+void World::lose(SimProcess& process) {
+  if (std::exchange(process.over, true)) return;
+  trace("{} is lost", process.task);
+  ++tally_.processes_lost;
+  somebody_was_lost_ = true;
+  const int node = process.view_node;
+  for (Thread& thread : process.threads) {
+    thread.fiber.reset();
+    ledger_.forget(process.view.number_of(thread.slot));
+  }
+  process.copies.erase(node);
+  Machine& machine = this->machine(node);
+  if (machine.on && machine.dvsd != nullptr) {
+    events_.after(1 * kMs, machine.dvsd->life(),
+                  [&machine, task = process.task] { machine.dvsd->process_died(task); });
+  }
+}
+
+// ---- the run ----
+
+// One thing happens. A dvsd that comes by a crash point that is armed dies there.
+void World::happen() {
+  try {
+    events_.step();
+  } catch (const Crash&) {
+    const int id = alive_dvsd_;
+    kill_dvsd(id, "at a crash point");
+    events_.after(events_.between_ns(50 * kMs, 1'500 * kMs), machine(id).power,
+                  [this, id] { start_dvsd(id); });
+  }
+  look_at_threads();
+  look_at_doorbells();
+}
+
+std::string World::run() {
+  plan_faults();
+  uint64_t steps = 0;
+  for (; failure_.empty() && events_.now_ns() < faults_end_ns_; ++steps) happen();
+  heal();
+  const int64_t healed_ns = events_.now_ns();
+  int64_t look_ns = healed_ns;
+  std::string open = "it has just begun";
+  while (failure_.empty() && !open.empty()) {
+    happen();
+    if (++steps > kMostSteps) fail("no end is in sight: " + open);
+    if (events_.now_ns() < look_ns) continue;
+    look_ns = events_.now_ns() + 50 * kMs;
+    open = unsettled();
+    if (!open.empty() && events_.now_ns() > healed_ns + kSettleLimitNs) fail("stuck: " + open);
+  }
+  tally_.seeds = 1;
+  tally_.answered = ledger_.answered();
+  tally_.recovery_ns.push_back(events_.now_ns() - healed_ns);
+  for (const auto& [key, kv] : store_.keys()) {
+    if (key.find("/migrations/") == std::string::npos) continue;
+    const auto record = migration_record(kv.value);
+    if (!record.ok()) continue;
+    ++(record->state == MigrationState::kCommitted ? tally_.committed : tally_.rolled_back);
+  }
+  return failure_;
+}
+
+std::string World::unsettled() {
+  const Keys keys("sim");
+  for (const auto& [key, kv] : store_.keys()) {
+    if (key.find("/migrations/") != std::string::npos) {
+      const auto record = migration_record(kv.value);
+      if (!record.ok()) return key + " makes no sense";
+      if (is_open(record->state)) return fmt::format("{} is {}", key, state_name(record->state));
+      if (record->memory == OwedMemory::kOwed) return key + ": memory is owed";
+    } else if (key.find("/locks/") != std::string::npos) {
+      return key + " is there";
+    }
+  }
+  for (auto& machine : machines_) {
+    if (std::string open = unsettled_machine(*machine); !open.empty()) return open;
+  }
+  for (const auto& [task, process] : processes_) {
+    if (std::string open = unsettled_process(*process); !open.empty()) return open;
+  }
+  return ledger_.unanswered();
+}
+
+std::string World::unsettled_machine(Machine& machine) {
+  if (machine.dvsd == nullptr || !machine.dvsd->joined()) return machine.name + " has not joined";
+  if (machine.dvsd->has_closed_gates()) return "a gate is closed on " + machine.name;
+  if (!machine.kept.empty()) return machine.name + " keeps memory for nobody";
+  if (const auto left = list_dir(machine.dir); left.ok() && !left->empty()) {
+    return fmt::format("images of {} are left on {}", left->front(), machine.name);
+  }
+  for (const auto& [task, slots] : machine.tasks) {
+    if (processes_.at(task)->copies.count(machine.id) == 0) {
+      return fmt::format("{} has a task {} without processes", machine.name, task);
+    }
+  }
+  return {};
+}
+
+std::string World::unsettled_process(const SimProcess& process) {
+  if (process.over) {
+    return process.copies.empty() ? "" : process.task + " is over, and has a copy";
+  }
+  if (process.copies.size() != 1) {
+    return fmt::format("{} has {} copies", process.task, process.copies.size());
+  }
+  const auto& [node, state] = *process.copies.begin();
+  if (state != CopyState::kRunning) return process.task + " does not run";
+  const Keys keys("sim");
+  for (const Thread& thread : process.threads) {
+    const auto kv = store_.keys().find(keys.endpoint(kDc, thread.slot));
+    if (kv == store_.keys().end()) return process.task + " is not bound";
+    const auto record = endpoint_record(kv->second.value);
+    if (!record.ok() || record->node != node) return process.task + " is elsewhere, it is said";
+    if (dvk::load_kind(machine(node).region.at(thread.slot)) != dvk::Kind::kLocal) {
+      return process.task + " is not in its node's region";
+    }
+  }
+  if (process.threads[0].slot >= machine(0).region.slot_of(kFirstClient) &&
+      !process.threads[0].fiber->done()) {
+    return process.task + " waits: " + ledger_.unanswered();
+  }
+  return {};
+}
+
+}  // namespace dvs::sim
+
+// ---- what the real libdvk does with the kernel ----
+
+namespace dvs::dvk {
+
+void explore_point(const void*, size_t, bool) {}
+void explore_saw(const void*, size_t, uint64_t) {}
+
+timespec wall_time() { return {}; }
+
+int64_t Deadline::now_ns() { return sim::World::current().events().now_ns(); }
+
+bool event_await(Atomic<uint32_t>&, uint32_t, Near) { return false; }
+
+int futex_wait(Atomic<uint32_t>& word, uint32_t expected, Deadline deadline) {
+  return sim::World::current().sleep(word, expected, deadline);
+}
+
+// The word has been changed before: that wakes, here.
+void futex_wake_all(Atomic<uint32_t>&) {}
+
+}  // namespace dvs::dvk

@@ -1,0 +1,178 @@
+// A cluster in virtual time: machines with the real protocol (migrate/participant.h and all below,
+// proxy/remote_ops.h, dvk/node_view.h) over a model of etcd and of the network, processes that run
+// the real calls of libdvk, migrations that somebody asks for, and everything that can fail. Judged
+// from outside: requests are answered once and in order; never two copies of a process run; never
+// none while the node that has it lives; when the faults are over nothing is stuck.
+//
+// Fibers switch only where they sleep: what happens between two accesses to shared memory is for
+// src/proxy/explore.
+#pragma once
+
+#include <spdlog/fmt/fmt.h>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "bugs.h"
+#include "event_queue.h"
+#include "ledger.h"
+#include "migrate/faults.h"
+#include "model_store.h"
+#include "network.h"
+#include "process.h"
+
+namespace dvs::sim {
+
+struct Options {
+  uint64_t seed = 1;
+  Bug bug = Bug::kNone;
+  bool trace = false;
+};
+
+// What a run has come to; added up over many.
+struct Tally {
+  uint64_t seeds = 0;
+  uint64_t requests = 0;
+  uint64_t answered = 0;
+  uint64_t migrations = 0;
+  uint64_t committed = 0;
+  uint64_t rolled_back = 0;
+  uint64_t lost_memory = 0;
+  uint64_t processes_lost = 0;
+  std::map<std::string, uint64_t> faults;  // by kind
+  std::map<std::string, uint64_t> points;  // crash points that struck
+  std::map<const Step*, uint64_t> steps;   // of the protocol's table
+  std::vector<int64_t> recovery_ns;        // from the end of the faults until all was well
+  void add(const Tally& other);
+};
+
+class Dvsd;
+
+// A restored process at its gate: dvs-criu, which no dvsd's death disturbs.
+struct Held {
+  enum class State { kRestoring, kWaiting, kResumed, kEnded };
+  std::string task;
+  State state = State::kRestoring;
+  std::optional<bool> decision;  // the first counts
+  std::vector<Work> when_resumed;
+  std::vector<Work> when_ended;
+};
+
+// What a dvsd's death leaves: the kernel's and the tmpfs's.
+struct Machine {
+  int id = 0;
+  std::string name;
+  std::string dir;
+  dvk::Region region;
+  UniqueFd region_fd;
+  Life power = kForever;
+  bool on = false;
+  uint64_t boots = 0;
+  int64_t lease = 0;
+  std::map<std::string, std::vector<uint32_t>> tasks;
+  std::map<std::string, std::shared_ptr<Held>> held;  // by migration
+  std::set<std::string> kept;                         // sealed stores of a file server
+  std::map<std::string, int> fetched;                 // by migration: parts of what is owed
+  uint32_t doorbell_seen = 0;
+  bool doorbell_scheduled = false;
+  std::unique_ptr<Dvsd> dvsd;
+};
+
+// A dvsd dies at a crash point: thrown through it.
+struct Crash {};
+
+class World {
+ public:
+  explicit World(const Options& options);
+  ~World();
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+  static World& current();
+
+  // Empty: all was well.
+  std::string run();
+  const Tally& tally() const { return tally_; }
+
+  // ---- for Dvsd ----
+  EventQueue& events() { return events_; }
+  ModelStore& store() { return store_; }
+  Network& network() { return network_; }
+  Machine& machine(int id) { return *machines_[static_cast<size_t>(id)]; }
+  Machine* machine_named(const std::string& name);
+  SimProcess& process(const std::string& task) { return *processes_.at(task); }
+  SimProcess* process_of(uint32_t slot);
+  bool has_bug(Bug bug) const { return options_.bug == bug; }
+  Tally& tally() { return tally_; }
+  std::map<Fault, int>& armed(int machine) { return armed_[machine]; }
+  void fail(const std::string& why);
+  template <typename... Args>
+  void trace(fmt::format_string<Args...> format, Args&&... args) {
+    if (options_.trace) say(fmt::format(format, std::forward<Args>(args)...));
+  }
+  // A copy on that node begins to run, stops, or is there no more. Judged.
+  void set_copy(SimProcess& process, int node, std::optional<CopyState> state);
+  // It has ended; its node's dvsd sees that.
+  void lose(SimProcess& process);
+
+  // ---- for libdvk ----
+  int sleep(dvk::Atomic<uint32_t>& word, uint32_t expected, dvk::Deadline deadline);
+
+ private:
+  void say(const std::string& what) const;
+  void build();
+  void power_on(int id);
+  void power_off(int id);
+  void start_dvsd(int id);
+  void kill_dvsd(int id, const char* how);
+  void happen();
+
+  SimProcess& add_process(int node, const std::vector<int>& endpoints);
+  void serve(SimProcess& process, int endpoint);
+  void ask(SimProcess& process, int endpoint, int client);
+  int call(SimProcess& process, int endpoint, const std::function<int(dvk::Caller&)>& body);
+  void pause(int64_t ns);
+  bool can_run(const SimProcess& process, const Thread& thread) const;
+  void run_thread(SimProcess& process, Thread& thread);
+  void look_at_threads();
+  void look_at_doorbells();
+
+  void plan_faults();
+  void strike();
+  void strike_machine(int id);
+  void strike_network(int id);
+  void ask_for_migration();
+  void cancel_something();
+  void count(const char* fault) { ++tally_.faults[fault]; }
+  void heal();
+  std::string unsettled();
+  std::string unsettled_machine(Machine& machine);
+  std::string unsettled_process(const SimProcess& process);
+
+  const Options options_;
+  EventQueue events_;
+  ModelStore store_;
+  Network network_;
+  std::vector<std::unique_ptr<Machine>> machines_;
+  std::map<std::string, std::unique_ptr<SimProcess>> processes_;
+  std::vector<int> servers_;  // endpoints
+  Ledger ledger_;
+  Tally tally_;
+  std::map<int, std::map<Fault, int>> armed_;
+  SimProcess* running_process_ = nullptr;
+  Thread* running_thread_ = nullptr;
+  int64_t faults_end_ns_ = 0;
+  bool faults_over_ = false;
+  bool somebody_was_lost_ = false;
+  std::string failure_;
+  int next_pid_ = 0;
+
+ public:
+  int alive_dvsd_ = -1;  // whose work is being done
+};
+
+}  // namespace dvs::sim
