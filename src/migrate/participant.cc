@@ -5,6 +5,11 @@
 #include "base/log.h"
 
 namespace dvs {
+namespace {
+
+constexpr auto kSayLimit = std::chrono::seconds(10);
+
+}  // namespace
 
 Participant::Participant(const ParticipantServices& services, ParticipantHost& host, std::string dc)
     : scheduler_(services.scheduler),
@@ -89,8 +94,9 @@ void Participant::begin(const MigrationRecord& record) {
   if (record.manual) return host_.begin_by_hand(record);
   if (record.target == here_) {
     faults_.die_at(Fault::kTargetDiesExpecting);
-    make_target(record);
+    const auto target = make_target(record);
     host_.expect_memory(record);
+    look_for_source(*target);
   }
   if (record.file_server == here_) host_.keep_memory(record);
   for (auto& done : std::exchange(expected_[record.id], {})) done(true);
@@ -146,9 +152,11 @@ void Participant::forget_target(const std::string& migration) {
 
 // ---- other nodes ----
 
-// Of whom nobody is left to end it, whoever sees that ends it.
+// Migrations whose source and target are both gone are ended by whoever sees it.
 void Participant::on_nodes_changed() {
   proposer_->look_for_lost_targets();
+  for (auto& [id, source] : std::map(sources_)) look_for_target(*source);
+  for (auto& [id, target] : std::map(targets_)) look_for_source(*target);
   for (const auto& [id, entry] : cluster_.migrations()) {
     const MigrationRecord& record = entry.record;
     if (record.dc != dc_ || record.manual || !is_open(record.state)) continue;
@@ -193,6 +201,19 @@ void Participant::on_link_down(const std::string& node) {
   }
   for (auto& [id, target] : std::map(targets_)) {
     if (target->record().source == node) target->on_source_lost("the link to the source broke");
+  }
+}
+
+void Participant::look_for_target(Source& source) const {
+  const MigrationRecord& record = source.record();
+  if (cluster_.node(record.target) == nullptr) source.on_target_lost("the target was lost");
+  if (record.file_server.empty() || cluster_.node(record.file_server) != nullptr) return;
+  source.on_target_lost("the file server was lost");
+}
+
+void Participant::look_for_source(Target& target) const {
+  if (cluster_.node(target.record().source) == nullptr) {
+    target.on_source_lost("the source was lost");
   }
 }
 
@@ -242,8 +263,14 @@ void Participant::recover_sources() {
     const MigrationRecord& record = entry.record;
     const bool mine = record.dc == dc_ && !record.manual && record.source == here_;
     if (!mine || !is_open(record.state)) continue;
-    if (std::find(tasks.begin(), tasks.end(), record.task) == tasks.end()) continue;
-    make_source(record)->on_target_lost("the source's dvsd was restarted");
+    if (std::find(tasks.begin(), tasks.end(), record.task) != tasks.end()) {
+      make_source(record)->on_target_lost("the source's dvsd was restarted");
+      continue;
+    }
+    // It went with this node. The target may have all of it, and is to have time to say so.
+    scheduler_.after(kSayLimit, [proposer = std::weak_ptr(proposer_), record] {
+      if (auto still = proposer.lock()) still->rollback(record, "the source was lost");
+    });
   }
 }
 
@@ -282,15 +309,15 @@ const MigrationRecord* Participant::last_here(const std::string& task) const {
 
 // Tasks whose processes are still here, frozen: of a migration that ended while dvsd was away.
 void Participant::recover_departed() {
-  for (const std::string& task : host_.tasks()) {
-    if (!cluster_.lock_of(dc_, task).has_value()) recover_task(task);
-  }
+  for (const std::string& task : host_.tasks()) recover_task(task);
 }
 
 void Participant::recover_task(const std::string& task) {
   const MigrationRecord* last = last_here(task);
   if (last == nullptr || last->source != here_) {
     host_.thaw_if_frozen(task);
+  } else if (is_open(last->state)) {
+    return;  // recover_sources() has seen to it
   } else {
     // Its coordinator may be waiting for this node.
     auto done = [reporter = reporter_, record = *last](Result<bool>) {

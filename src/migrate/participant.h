@@ -95,6 +95,8 @@ class Participant {
   void activate(const MigrationRecord& record);
   void end(const MigrationRecord& record);
   void close_gates(const MigrationRecord& record);
+  void look_for_target(Source& source) const;
+  void look_for_source(Target& target) const;
   void take_up_postponed();
   void recover_images();
   void recover_sources();

@@ -80,6 +80,7 @@ void Proposer::propose(const MigrationRecord& record, MigrationState outcome,
   MigrationRecord decided = record;
   decided.state = outcome;
   decided.reason = reason;
+  if (outcome == MigrationState::kRolledBack) decided.memory = OwedMemory::kNone;
   decided.ended_ns = scheduler_.realtime_ns();
   std::vector<Compare> compares = {Compare::exists_at(key, entry->revision)};
   // The places first: who hears of the outcome knows them then.

@@ -10,6 +10,7 @@
 #include <climits>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "node/dc_part.h"
 
@@ -17,6 +18,7 @@ namespace dvs {
 namespace {
 
 constexpr auto kBindAgain = std::chrono::milliseconds(500);
+constexpr const char* kUnboundFile = "/unbound.json";
 constexpr unsigned kPidfdThread = O_EXCL;  // PIDFD_THREAD, Linux 6.9; missing in older headers
 constexpr auto kLongestWait = std::chrono::milliseconds(100);
 constexpr int kManyWaits = 50;
@@ -154,7 +156,10 @@ void DcPart::on_record_gone(uint32_t slot) {
   unwatch(slot);
   warnings_.erase(slot);
   withdraw(slot);
-  if (lost.has_value()) bind_again(*lost);
+  if (lost.has_value()) {
+    remember_unbound(slot, lost);
+    bind_again(*lost);
+  }
   primary_gone(slot);
   end_orphan(slot);
 }
@@ -211,17 +216,43 @@ EndpointRecord DcPart::record_of(uint32_t slot, const std::string& task,
 
 // Until it is bound, has died, or somebody else has the endpoint.
 void DcPart::bind_again(const EndpointRecord& record) {
+  if (!find_thread(record.tid).has_value()) return remember_unbound(record.slot, std::nullopt);
   log::warn("DC {}: endpoint {} was lost with this node's lease; binding it again", record_.name,
             region_.number_of(record.slot));
   bind_in_directory(record, [weak = weak_from_this(), record](Result<int> bound) {
     auto self = weak.lock();
-    if (self == nullptr || bound.ok()) return;
-    if (bound.error().code() == Code::kConflict) return log::error("{}", bound.error().message());
+    if (self == nullptr) return;
+    if (bound.ok() || bound.error().code() == Code::kConflict) {
+      if (!bound.ok()) log::error("{}", bound.error().message());
+      return self->remember_unbound(record.slot, std::nullopt);
+    }
     run_after(self->context_.executor, kBindAgain, [weak, record] {
-      auto again = weak.lock();
-      if (again != nullptr && again->find_thread(record.tid).has_value()) again->bind_again(record);
+      if (auto again = weak.lock()) again->bind_again(record);
     });
   });
+}
+
+// In a file of this node: a dvsd that dies meanwhile leaves the rest to the next one.
+void DcPart::remember_unbound(uint32_t slot, const std::optional<EndpointRecord>& record) {
+  Json list = Json::array();
+  for (const EndpointRecord& each : unbound()) {
+    if (each.slot != slot) list.push_back(to_json(each));
+  }
+  if (record.has_value()) list.push_back(to_json(*record));
+  log::if_failed(replace_file(dir_ + kUnboundFile, to_text(list)));
+}
+
+std::vector<EndpointRecord> DcPart::unbound() const {
+  std::vector<EndpointRecord> records;
+  const auto text = read_file(dir_ + kUnboundFile);
+  const auto list = text.ok() ? parse_json(*text) : Result<Json>(text.error());
+  if (!list.ok() || !list->is_array()) return records;
+  for (const Json& each : *list) {
+    if (auto record = endpoint_record(to_text(each)); record.ok()) {
+      records.push_back(std::move(*record));
+    }
+  }
+  return records;
 }
 
 std::optional<std::pair<std::string, ThreadIds>> DcPart::find_thread(int dc_tid) const {

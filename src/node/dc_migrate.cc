@@ -102,8 +102,21 @@ Result<bool> DcPart::settle(const MigrationRecord& record) {
       return Error(Code::kConflict, "the process has bound or unbound an endpoint meanwhile");
     }
   }
+  DVS_TRY(check_bound(record.task));
   if (!refuse_requests_of(record).ok()) return false;
   return dvk::settle(region_, record.slots);
+}
+
+// It would stay without what is about to be bound again here.
+Status DcPart::check_bound(const std::string& task) const {
+  for (const EndpointRecord& each : unbound()) {
+    if (each.task == task) {
+      return Error(Code::kConflict,
+                   "the process lost its endpoints with this node's lease, and is just being bound "
+                   "again; try again");
+    }
+  }
+  return {};
 }
 
 void DcPart::freeze(const MigrationRecord& record, Done<bool> done) {
@@ -300,8 +313,11 @@ void DcPart::commit_capsule(const MigrationRecord& record, dvk::Capsule capsule,
 
 void DcPart::settle_in(const MigrationRecord& record) {
   for (uint32_t slot : record.slots) {
+    if (slot >= region_.slots()) continue;
     if (bound_.count(slot) == 0) watch_arrived(record, slot);
-    if (slot < region_.slots()) ops_->on_place_changed(slot);
+    // Its record may have gone before it was here, with the lease of a dvsd that was away.
+    if (bound_.count(slot) == 0) place(slot);
+    ops_->on_place_changed(slot);
   }
 }
 

@@ -266,6 +266,7 @@ void DcPart::place_all() {
     const bool bound = dvk::load_kind(region_.at(slot)) != dvk::Kind::kFree;
     if (bound || context_.cluster.endpoint(record_.name, slot) != nullptr) place(slot);
   }
+  for (const EndpointRecord& record : unbound()) bind_again(record);
 }
 
 // ---- RemoteOps::Env ----

@@ -86,8 +86,10 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
 
   // ---- the directory's news ----
   void place(uint32_t slot);  // where the endpoint is may have changed
-  void place_all();           // ... of each that the directory or the region has
-  void update_nodes();        // which nodes the region names, and which are up
+  // ... of each that the directory or the region has; once, when the part has been opened. What an
+  // earlier dvsd had to bind again is bound.
+  void place_all();
+  void update_nodes();  // which nodes the region names, and which are up
   void update_record(const DcRecord& record) {
     record_ = record;
     update_nodes();
@@ -197,6 +199,9 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void bury_forgotten(uint32_t slot);
   void on_record_gone(uint32_t slot);
   std::optional<EndpointRecord> lost_with_lease(uint32_t slot) const;
+  void remember_unbound(uint32_t slot, const std::optional<EndpointRecord>& record);
+  std::vector<EndpointRecord> unbound() const;
+  Status check_bound(const std::string& task) const;
   void bind_again(const EndpointRecord& record);
   void watch_process(uint32_t slot, const std::string& task, const ThreadIds& ids);
   Result<dvk::Capsule> take_task(const MigrationRecord& record);

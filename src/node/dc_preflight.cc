@@ -119,6 +119,7 @@ Status DcPart::describe_task(uint32_t slot, TaskDescription& description,
                                       std::to_string(region_.number_of(standby_slot)) +
                                       ", which would be forgotten; unbind it there first");
   }
+  DVS_TRY(check_bound(task->id));
   description.task = task->id;
   for (const auto& [bound_slot, bound] : bound_) {
     if (bound.task != task->id) continue;

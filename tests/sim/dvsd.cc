@@ -133,7 +133,6 @@ void Dvsd::keep_lease() {
 
 void Dvsd::lease_lost() {
   world_.trace("{} has lost its lease", machine_.name);
-  machine_.lease = 0;
   take_lease();
 }
 
@@ -156,6 +155,7 @@ void Dvsd::begin() {
       place(slot);
     }
   }
+  for (const auto& [slot, task] : std::map(machine_.unbound)) bind_again(slot, task);
   ops_.drive_all();
   cluster_.follow(*this);
 }
@@ -310,7 +310,9 @@ void Dvsd::on_record_gone(uint32_t slot) {
   const std::string task = acts && lives ? process->task : "";
   bound_.erase(slot);
   withdraw(slot);
-  if (!task.empty() && machine_.tasks.count(task) != 0) bind_again(slot, task);
+  if (task.empty() || machine_.tasks.count(task) == 0) return;
+  machine_.unbound[slot] = task;
+  bind_again(slot, task);
 }
 
 void Dvsd::withdraw(uint32_t slot) {
@@ -326,6 +328,10 @@ void Dvsd::withdraw(uint32_t slot) {
 }
 
 void Dvsd::bind_again(uint32_t slot, const std::string& task) {
+  if (world_.process(task).over || world_.process(task).copies.count(machine_.id) == 0) {
+    machine_.unbound.erase(slot);
+    return;
+  }
   EndpointRecord record;
   record.slot = slot;
   record.node = node_id_;
@@ -409,6 +415,9 @@ Result<bool> Dvsd::settle(const MigrationRecord& record) {
     const bool named =
         std::find(record.slots.begin(), record.slots.end(), slot) != record.slots.end();
     if (named != (task == record.task)) return Error(Code::kConflict, "its endpoints changed");
+  }
+  for (const auto& [slot, task] : machine_.unbound) {
+    if (task == record.task) return Error(Code::kConflict, "it is being bound again");
   }
   return dvk::settle(machine_.region, record.slots);
 }
@@ -566,6 +575,7 @@ void Dvsd::restore(const MigrationRecord& record, Done<std::unique_ptr<HeldTree>
   machine_after(takes, [&world = world_, machine = &machine_, held, fails] {
     if (fails) {
       held->state = Held::State::kEnded;
+      if (world.process(held->task).copies.empty()) world.lose(world.process(held->task));
       for (const Work& work : std::exchange(held->when_resumed, {})) work();
       return;
     }
@@ -622,8 +632,10 @@ void Dvsd::commit_capsule(const MigrationRecord& record, const dvk::Capsule& cap
 void Dvsd::settle_in(const MigrationRecord& record) {
   for (uint32_t slot : record.slots) {
     if (cluster_.endpoint(kDc, slot) != nullptr) bound_[slot] = record.task;
+    if (bound_.count(slot) == 0) place(slot);
     ops_.on_place_changed(slot);
   }
+  if (world_.process(record.task).over) process_died(record.task);
 }
 
 // What is owed comes in parts, as long as the one who keeps it has it and can be reached.
@@ -645,7 +657,7 @@ void Dvsd::fetch(const MigrationRecord& record, int64_t last_came_ns, Done<Json>
                           : keeper.kept.count(record.id) != 0;
     int64_t came_ns = last_came_ns;
     if (process.over) return done(Json::object());
-    if (world_.network().is_up(machine_.id, from)) {
+    if (keeper.on && world_.network().is_up(machine_.id, from)) {
       if (!kept) {
         ++world_.tally().lost_memory;
         // Unless it went with its machine.
@@ -846,6 +858,9 @@ void Dvsd::serve_describe(const Json& args, const Done<Json>& reply) {
   const std::string task = bound->second;
   if (participant_->migrates(task) || cluster_.lock_of(kDc, task).has_value()) {
     return reply(Error(Code::kConflict, "a migration of it is under way"));
+  }
+  for (const auto& [each, its_task] : machine_.unbound) {
+    if (its_task == task) return reply(Error(Code::kConflict, "it is being bound again"));
   }
   Json description = {{"task", task}, {"pid", world_.process(task).pid}, {"memory_bytes", kMemory}};
   for (const auto& [each, its_task] : bound_) {

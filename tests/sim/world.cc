@@ -164,14 +164,24 @@ void World::power_off(int id) {
   machine.held.clear();
   machine.kept.clear();
   machine.fetched.clear();
+  machine.unbound.clear();
   for (auto& [task, process] : processes_) {
     const auto copy = process->copies.find(id);
     if (copy == process->copies.end()) continue;
     const bool ran = copy->second == CopyState::kRunning;
     process->copies.erase(copy);
     if (ran || process->running_copies() == 0) process->excused = true;
-    if (process->copies.empty() || ran) lose(*process);
+    if ((process->copies.empty() && !is_being_restored(task)) || ran) lose(*process);
   }
+}
+
+bool World::is_being_restored(const std::string& task) const {
+  for (const auto& machine : machines_) {
+    for (const auto& [id, held] : machine->held) {
+      if (held->task == task && held->state == Held::State::kRestoring) return true;
+    }
+  }
+  return false;
 }
 
 void World::start_dvsd(int id) {
@@ -433,7 +443,9 @@ std::string World::run() {
     if (events_.now_ns() < look_ns) continue;
     look_ns = events_.now_ns() + 50 * kMs;
     open = unsettled();
-    if (!open.empty() && events_.now_ns() > healed_ns + kSettleLimitNs) fail("stuck: " + open);
+    if (open.empty() || events_.now_ns() < healed_ns + kSettleLimitNs) continue;
+    for (const auto& [key, kv] : store_.keys()) trace("{}: {}", key, kv.value);
+    fail("stuck: " + open);
   }
   tally_.seeds = 1;
   tally_.answered = ledger_.answered();

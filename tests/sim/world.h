@@ -78,6 +78,7 @@ struct Machine {
   std::map<std::string, std::shared_ptr<Held>> held;  // by migration
   std::set<std::string> kept;                         // sealed stores of a file server
   std::map<std::string, int> fetched;                 // by migration: parts of what is owed
+  std::map<uint32_t, std::string> unbound;            // to be bound again: slot, task
   uint32_t doorbell_seen = 0;
   bool doorbell_scheduled = false;
   std::unique_ptr<Dvsd> dvsd;
@@ -127,6 +128,7 @@ class World {
   void build();
   void power_on(int id);
   void power_off(int id);
+  bool is_being_restored(const std::string& task) const;
   void start_dvsd(int id);
   void kill_dvsd(int id, const char* how);
   void happen();
