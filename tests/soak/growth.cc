@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/file.h"
+#include "container/paths.h"
 
 namespace dvs::soak {
 namespace {
@@ -29,6 +30,7 @@ constexpr Bound kBounds[] = {
     {"cgroups", 0, 0},
     {"files below /run/dvs", 4, 0},
     {"KiB below /run/dvs", 512, 0.5},
+    {"migrations with images", 0, 0},
     {"keys in etcd", 0, 0},
     {"KiB of etcd's data", 1 << 20, 64},
 };
@@ -77,6 +79,8 @@ void add_node(const local::NodeInfo& node, Footprint& sum, std::set<std::string>
     ++sum["processes"];
     networks.insert(network.string());
   }
+  sum["migrations with images"] +=
+      entries_of(root + paths::engine_dir(paths::dc_dir("/run/dvs", kDc)));
   int64_t bytes = 0;
   add_tree(root + "/run/dvs", sum["files below /run/dvs"], bytes);
   sum["KiB below /run/dvs"] += bytes >> 10;

@@ -14,6 +14,7 @@
 #include <random>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "local/local_cluster.h"
 #include "soak/crew.h"
 #include "soak/run.h"
@@ -49,6 +50,7 @@ void keep_logs(const Places& places) {
 }
 
 int soak(const Options& options, const Places& places) {
+  spdlog::set_level(spdlog::level::off);  // what our own watch of etcd says when that is ended
   std::printf("Seed %llu. Starting %d nodes\n", static_cast<unsigned long long>(options.seed),
               options.nodes);
   std::fflush(stdout);

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "base/file.h"
 #include "container/paths.h"
 #include "dvk/rendezvous.h"
 
@@ -12,8 +11,9 @@ namespace dvs::soak {
 namespace {
 
 // As dvsd has it without --run-dir.
-std::string dc_dir_on(const local::NodeInfo& node) {
-  return fmt::format("/proc/{}/root{}", node.holder_pid, paths::dc_dir("/run/dvs", kDc));
+std::string region_on(const local::NodeInfo& node) {
+  const std::string dir = paths::dc_dir("/run/dvs", kDc);
+  return fmt::format("/proc/{}/root{}", node.holder_pid, paths::region(dir));
 }
 
 }  // namespace
@@ -46,18 +46,13 @@ std::string Observer::what_is_wrong_in(const dvk::Region& region, const std::str
 
 std::string Observer::what_is_open_on(const local::NodeInfo& node) {
   if (node.holder_pid == 0) return node.name + " is off";
-  const std::string dir = dc_dir_on(node);
   Mapped& mapped = regions_[node.name];
   if (mapped.holder != node.holder_pid) {
-    auto region = dvk::Region::open(paths::region(dir));
+    auto region = dvk::Region::open(region_on(node));
     if (!region.ok()) return node.name + ": " + region.error().message();
     mapped = {node.holder_pid, std::move(*region)};
   }
-  std::string wrong = what_is_wrong_in(mapped.region, node.name);
-  if (!wrong.empty()) return wrong;
-  const auto images = list_dir(paths::engine_dir(dir));
-  if (images.ok() && !images->empty()) return node.name + " has images of " + images->front();
-  return "";
+  return what_is_wrong_in(mapped.region, node.name);
 }
 
 std::string Observer::copies() const {

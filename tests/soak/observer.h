@@ -1,5 +1,5 @@
 // Whether the cluster is as it has to be while nothing moves, looked at from outside: in etcd, in
-// the regions and the files of the nodes, in /proc.
+// the regions of the nodes, in /proc.
 #pragma once
 
 #include <map>
@@ -24,8 +24,7 @@ class Observer {
   // A node that is off, and not looked at.
   void leave_out(std::string node) { left_out_ = std::move(node); }
   // Every migration has an outcome and no memory is owed, each server has one copy, where the
-  // directory and all regions say, no gate is closed and no image is left. Empty, or what is not
-  // so.
+  // directory and all regions say, and no gate is closed. Empty, or what is not so.
   std::string what_is_open();
 
  private:

@@ -16,7 +16,7 @@ constexpr std::chrono::seconds kStillLimit{20};
 constexpr std::chrono::seconds kQuiet{2};
 constexpr int64_t kProgressEvery = 10 * kSecond;
 constexpr uint64_t kWarmUpRounds = 10;
-constexpr int kTimeoutMs = 20'000;
+constexpr int kTimeoutMs = 5'000;
 constexpr int kNoAnswerMs = 50'000;
 constexpr uint64_t kSlowBandwidth = 8 << 20;
 
@@ -50,10 +50,14 @@ void Run::wrong(const std::string& what) {
   tally_.wrong.push_back(plan_ + ": " + what);
 }
 
+bool Run::failed() const {
+  const std::lock_guard lock(mutex_);
+  return !tally_.wrong.empty();
+}
+
 bool Run::is_over() const {
   const bool late = options_.minutes > 0 && tally_.seconds >= options_.minutes * 60.0;
-  return late || !tally_.wrong.empty() ||
-         tally_.committed() + tally_.rolled_back() >= options_.migrations;
+  return late || failed() || tally_.committed() + tally_.rolled_back() >= options_.migrations;
 }
 
 bool Run::all() {
@@ -63,13 +67,13 @@ bool Run::all() {
     one_round(plan_round(options_, number));
   }
   plan_ = "at the end";
-  if (tally_.wrong.empty()) end_growth();
-  if (tally_.wrong.empty()) {
+  if (!failed()) end_growth();
+  if (!failed()) {
     const Status ended = crew_.end_clients();
     if (!ended.ok()) wrong(ended.error().message());
   }
   update();
-  return tally_.wrong.empty();
+  return !failed();
 }
 
 // Load without migrations, then migrations without faults: what is held after that is held for
@@ -80,12 +84,12 @@ void Run::warm_up() {
   crew_.checker().take_longest_gap_ms();
   std::this_thread::sleep_for(kQuiet);
   account("nothing");
-  for (uint64_t number = 0; number < kWarmUpRounds && tally_.wrong.empty(); ++number) {
+  for (uint64_t number = 0; number < kWarmUpRounds && !failed(); ++number) {
     Round round = plan_round(options_, number);
     round.fault = {};
     one_round(round);
   }
-  if (tally_.wrong.empty()) begin_growth();
+  if (!failed()) begin_growth();
 }
 
 void Run::one_round(Round round) {
@@ -169,6 +173,7 @@ Outcome Run::let_move(const Round& round, const std::vector<Leg>& first) {
   }
   auto made = trouble.make([&] { return travelling == 0; });
   disturbed_ = made.ok() && made->done;
+  if (disturbed_) recover(round, *made);
   for (std::thread& thread : threads) thread.join();
   if (!made.ok()) wrong(made.error().message());
   const Outcome outcome = made.ok() ? *made : Outcome();
@@ -197,9 +202,11 @@ void Run::migrate(size_t server, const Leg& leg) {
   if (leg.slow) body["bandwidth"] = kSlowBandwidth;
   const int64_t began_ns = realtime_ns();
   const auto end = cluster_.call(leg.asked, "POST", "/v1/migrations", body);
-  if (ms_since(began_ns) > kNoAnswerMs) wrong("a request for a migration took a minute");
-  if (end.ok()) return;  // the record tells
+  const double took_ms = ms_since(began_ns);
+  if (took_ms > kNoAnswerMs) wrong("a request for a migration took a minute");
   const std::lock_guard lock(mutex_);
+  longest_request_ms_ = std::max(longest_request_ms_, took_ms);
+  if (end.ok()) return;  // the record tells
   ++tally_.refused[kind_of(end.error().message())];
 }
 
@@ -221,20 +228,22 @@ bool Run::await_settled() {
   return false;
 }
 
+// While those who asked for the migrations may still wait for their answers.
+void Run::recover(const Round& round, const Outcome& outcome) {
+  observer_.leave_out(outcome.node_off);
+  if (!await_settled()) return;
+  tally_.recovery_ms[name_of(round.fault)].push_back(ms_since(outcome.at_ns));
+  ++tally_.faults;
+}
+
 void Run::settle(const Round& round, const Outcome& outcome) {
   const bool faulty = round.fault.kind != Trouble::kNone;
   const std::string name = name_of(round.fault);
-  observer_.leave_out(outcome.node_off);
-  if (!await_settled()) return;
-  if (outcome.done) {
-    tally_.recovery_ms[name].push_back(ms_since(outcome.at_ns));
-    ++tally_.faults;
-  } else if (faulty) {
-    ++tally_.missed[name];
-  }
+  if (failed() || !await_settled()) return;
+  if (faulty && !outcome.done) ++tally_.missed[name];
   account(faulty && outcome.done ? name : "a migration");
   if (!avoided_.empty()) start_again(avoided_);
-  if (!faulty || !tally_.wrong.empty()) return;
+  if (!faulty || failed()) return;
   const Status whole = cluster_.await_whole();
   if (!whole.ok()) wrong(whole.error().message());
   cluster_.take_fired();
@@ -267,6 +276,9 @@ void Run::account(const std::string& cause) {
     if (!committed && cause == "a migration") ++tally_.rolled_back_unasked[kind_of(record.reason)];
   }
   tally_.gaps_ms[cause].push_back(crew_.checker().take_longest_gap_ms());
+  if (const double ms = std::exchange(longest_request_ms_, 0); ms > 0) {
+    tally_.requests_ms[cause].push_back(ms);
+  }
 }
 
 void Run::begin_growth() {

@@ -34,6 +34,7 @@ class Run {
 
   bool choose_node_to_lose(Round& round);
   Outcome let_move(const Round& round, const std::vector<Leg>& first);
+  void recover(const Round& round, const Outcome& outcome);
   void settle(const Round& round, const Outcome& outcome);
   bool await_settled();
   void start_again(const std::string& node);
@@ -42,6 +43,7 @@ class Run {
   void begin_growth();
   void end_growth();
   void wrong(const std::string& what);
+  bool failed() const;
   void update();
 
   Cluster& cluster_;
@@ -49,10 +51,11 @@ class Run {
   const Options& options_;
   Observer observer_;
   Tally tally_;
-  std::mutex mutex_;  // of the tally, while servers travel
+  mutable std::mutex mutex_;  // of the tally, while servers travel
   std::atomic<bool> disturbed_ = false;
-  std::string avoided_;  // a node that is going to be off
-  std::string plan_;     // of this round, in words
+  std::string avoided_;            // a node that is going to be off
+  double longest_request_ms_ = 0;  // for a migration, in this round
+  std::string plan_;               // of this round, in words
   Footprint footprint_;
   uint64_t counted_before_ = 0;  // migrations when the footprint was taken
   int64_t began_ns_ = 0;

@@ -87,6 +87,7 @@ Json to_json(const Tally& tally, const Options& options) {
             {"reordered", requests.reordered},
             {"corrupted", requests.corrupted}}},
           {"longest_gap_ms", series_json(tally.gaps_ms)},
+          {"longest_migration_request_ms", series_json(tally.requests_ms)},
           {"recovery_ms", series_json(tally.recovery_ms)},
           {"growth", growth},
           {"wrong", tally.wrong}};
@@ -106,6 +107,7 @@ void print(const Tally& tally, const Options& options) {
   print_counts("faults that came to nothing", tally.missed);
   print_series("recovery after", "times", tally.recovery_ms);
   print_series("longest gap of a client", "rounds", tally.gaps_ms);
+  print_series("longest request for a migration", "rounds", tally.requests_ms);
   fmt::print(
       "\nrequests: {} answered, {} lost, {} duplicated, {} reordered, {} corrupted, "
       "{} failed; {} timed out, {} of them after they were taken\n",

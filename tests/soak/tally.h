@@ -24,6 +24,7 @@ struct Tally {
   std::map<std::string, uint64_t> missed;      // faults that came to nothing, by kind or point
   std::map<std::string, std::vector<double>> recovery_ms;  // by kind of fault, or point
   std::map<std::string, std::vector<double>> gaps_ms;      // the longest of each round, by cause
+  std::map<std::string, std::vector<double>> requests_ms;  // for migrations, likewise
   std::map<std::string, uint64_t> rolled_back_unasked;     // without a fault in the round, by why
   uint64_t rounds = 0;
   uint64_t faults = 0;
