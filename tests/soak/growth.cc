@@ -32,7 +32,7 @@ constexpr Bound kBounds[] = {
     {"KiB below /run/dvs", 512, 0.5},
     {"migrations with images", 0, 0},
     {"keys in etcd", 0, 0},
-    {"KiB of etcd's data", 1 << 20, 64},
+    {"KiB of etcd's data", 1 << 18, 16},
 };
 
 int64_t entries_of(const std::string& directory) {

@@ -10,6 +10,7 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <random>
 
@@ -121,15 +122,29 @@ int supervise(const Options& options, const Places& places) {
   return take_down(places, await_child(child));
 }
 
+// Of one that was killed together with the process that waits for it.
+void remove_leftovers(const std::string& prefix) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(fs::path(prefix).parent_path(), error)) {
+    const std::string path = entry.path();
+    if (!path.starts_with(prefix)) continue;
+    const pid_t owner = std::atoi(path.c_str() + prefix.size());
+    if (owner <= 0 || ::kill(owner, 0) == 0) continue;
+    Places left;
+    left.scratch = path;
+    (void)take_down(left, 0);
+  }
+}
+
 Status choose_places(Places& places) {
+  const std::string prefix = "/dev/shm/dvs-soak-";
   std::error_code error;
   places.programs = fs::read_symlink("/proc/self/exe", error).parent_path();
   places.dir = fs::absolute(places.dir);
   DVS_TRY(make_dirs(places.dir));
-  char name[] = "/dev/shm/dvs-soak-XXXXXX";
-  if (::mkdtemp(name) == nullptr) return errno_error("/dev/shm");
-  places.scratch = name;
-  return {};
+  remove_leftovers(prefix);
+  places.scratch = prefix + std::to_string(::getpid());
+  return make_dirs(places.scratch);
 }
 
 void add_options(CLI::App& app, Options& options, Places& places) {
