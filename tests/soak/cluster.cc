@@ -101,11 +101,14 @@ Status Cluster::arm(const std::string& node, const std::string& point) const {
   return {};
 }
 
-Result<int> Cluster::run(const std::string& node, int endpoint,
-                         const std::vector<std::string>& argv) const {
+Result<Cluster::Started> Cluster::run(const std::string& node, int endpoint,
+                                      const std::vector<std::string>& argv) const {
   DVS_ASSIGN(const Json started, call(node, "POST", std::string("/v1/dcs/") + kDc + "/processes",
                                       {{"node", node}, {"endpoint", endpoint}, {"argv", argv}}));
-  return json_get<int>(started, "pid");
+  Started process;
+  DVS_ASSIGN(process.pid, json_get<int>(started, "pid"));
+  DVS_ASSIGN(process.task, json_get<std::string>(started, "task"));
+  return process;
 }
 
 Status Cluster::signal(int endpoint, int number) const {
@@ -160,16 +163,16 @@ Status Cluster::await_whole() const {
   return Error(Code::kTimeout, "the nodes do not all see each other");
 }
 
-std::map<pid_t, int> Cluster::processes() const {
-  std::map<pid_t, int> found;
+int Cluster::copies(const Started& process) const {
+  int found = 0;
   const auto names = list_dir("/proc");
   for (const std::string& name : names.ok() ? *names : std::vector<std::string>{}) {
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
     const auto cgroup = read_file("/proc/" + name + "/cgroup");
     if (!cgroup.ok() || cgroup->find("/dvs/" + cluster_ + "/") == std::string::npos) continue;
+    if (cgroup->find("/" + process.task + "\n") == std::string::npos) continue;
     const auto status = read_file("/proc/" + name + "/status");
-    const int inner = status.ok() ? innermost_id(*status) : 0;
-    if (inner != 0) found[std::atoi(name.c_str())] = inner;
+    if (status.ok() && innermost_id(*status) == process.pid) ++found;
   }
   return found;
 }

@@ -35,9 +35,12 @@ class Cluster {
                     const Json& body = nullptr,
                     const std::function<void(const Json&)>& on_event = {}) const;
   Status arm(const std::string& node, const std::string& point) const;
-  // Returns its DC-wide pid.
-  Result<int> run(const std::string& node, int endpoint,
-                  const std::vector<std::string>& argv) const;
+  struct Started {
+    int pid = 0;  // DC-wide
+    std::string task;
+  };
+  Result<Started> run(const std::string& node, int endpoint,
+                      const std::vector<std::string>& argv) const;
   Status signal(int endpoint, int number) const;
   // Where the directory says that the endpoint is; "" if nowhere.
   std::string place(int endpoint) const;
@@ -52,8 +55,9 @@ class Cluster {
 
   // Waits until every node answers, sees all others and has a link to each, and its part of the DC.
   Status await_whole() const;
-  // All processes of the cluster, by pid, with the innermost of their ids.
-  std::map<pid_t, int> processes() const;
+  // How many live processes there are, on all nodes, of a task with this DC-wide pid. (The pid
+  // alone may be another one's: a node that has lost its power gives its ids anew.)
+  int copies(const Started& process) const;
 
   // Which fault points were come by since the last call, of each node's dvsd, and when.
   struct Fired {

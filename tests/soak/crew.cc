@@ -53,10 +53,11 @@ Status Crew::start_server(int index) {
   DVS_ASSIGN(History * history, make_history(path));
   checker_.set_server(static_cast<size_t>(index), history);
   const int endpoint = kFirstServer + index;
-  DVS_ASSIGN(const int pid, cluster_.run(nodes[static_cast<size_t>(index) % nodes.size()], endpoint,
-                                         {programs_ + "/dvs-soak-server", path,
-                                          std::to_string(options_.memory_mib << 20)}));
-  servers_.push_back({endpoint, pid});
+  DVS_ASSIGN(Cluster::Started process,
+             cluster_.run(nodes[static_cast<size_t>(index) % nodes.size()], endpoint,
+                          {programs_ + "/dvs-soak-server", path,
+                           std::to_string(options_.memory_mib << 20)}));
+  servers_.push_back({endpoint, std::move(process)});
   return {};
 }
 

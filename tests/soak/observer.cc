@@ -56,10 +56,8 @@ std::string Observer::what_is_open_on(const local::NodeInfo& node) {
 }
 
 std::string Observer::copies() const {
-  std::map<int, int> count;
-  for (const auto& [pid, inner] : cluster_.processes()) ++count[inner];
   for (const ServerProcess& server : servers_) {
-    const int found = count[server.pid];
+    const int found = cluster_.copies(server.process);
     if (found != 1) return fmt::format("endpoint {} has {} copies", server.endpoint, found);
   }
   return "";

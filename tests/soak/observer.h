@@ -13,7 +13,7 @@ namespace dvs::soak {
 
 struct ServerProcess {
   int endpoint = 0;
-  int pid = 0;  // DC-wide
+  Cluster::Started process;
 };
 
 class Observer {
