@@ -3,11 +3,12 @@
 #include <spdlog/fmt/fmt.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace dvs::soak {
 namespace {
 
-constexpr size_t kViolationsTold = 20;
+constexpr size_t kViolationsTold = 8;
 
 std::string show(const Entry& entry) {
   return fmt::format("number {}, count {}, own {}, digest {:x}, rc {}", entry.number, entry.count,
@@ -22,6 +23,7 @@ Checker::Checker(size_t servers, size_t state_bytes) {
 
 void Checker::wrong(uint64_t& counter, std::string what) {
   ++counter;
+  content_ = false;
   if (violations_.size() < kViolationsTold) violations_.push_back(std::move(what));
 }
 
@@ -133,8 +135,9 @@ void Checker::failed(Pair& pair, const Client& client, const Entry& entry) {
   if (entry.rc != EDVSTIMEDOUT) {
     wrong(totals_.failed,
           fmt::format("client {} reports of server {}: {}", client.id, entry.peer, show(entry)));
+  } else {
+    ++totals_.timed_out;
   }
-  ++totals_.timed_out;
   if (!pair.taken.empty() && pair.taken.front().number == entry.number) {
     pair.taken.pop_front();
     ++totals_.timed_out_taken;
@@ -166,14 +169,14 @@ Totals Checker::totals() const {
   return totals_;
 }
 
-std::vector<std::string> Checker::violations() const {
+std::vector<std::string> Checker::take_violations() {
   const std::lock_guard lock(mutex_);
-  return violations_;
+  return std::exchange(violations_, {});
 }
 
 bool Checker::content() const {
   const std::lock_guard lock(mutex_);
-  return violations_.empty();
+  return content_;
 }
 
 std::string Checker::describe() const {

@@ -42,9 +42,10 @@ class Checker {
   // How long a client has waited for a server's next answer at most, since the last call.
   double take_longest_gap_ms();
   Totals totals() const;
-  // What was wrong, in words; the first few.
-  std::vector<std::string> violations() const;
+  // Whether nothing has been wrong so far.
   bool content() const;
+  // What was wrong since the last call, in words; the first few.
+  std::vector<std::string> take_violations();
   // Where each client is, for whoever wonders why nothing goes on.
   std::string describe() const;
 
@@ -86,6 +87,7 @@ class Checker {
   std::vector<Server> servers_;
   std::vector<Client> clients_;
   Totals totals_;
+  bool content_ = true;
   std::vector<std::string> violations_;
   int64_t longest_gap_ns_ = 0;
 };

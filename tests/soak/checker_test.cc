@@ -57,7 +57,7 @@ class Check : public testing::Test {
 TEST_F(Check, IsContentWithWhatIsAsItMustBe) {
   for (uint64_t number = 1; number <= 300; ++number) report(take(number));
   EXPECT_EQ(read().answered, 300u);
-  EXPECT_TRUE(checker_.content()) << checker_.violations()[0];
+  EXPECT_TRUE(checker_.content()) << checker_.take_violations()[0];
   EXPECT_TRUE(checker_.answered_since(200));
   EXPECT_FALSE(checker_.answered_since(201));
   EXPECT_EQ(server_->lag() + client_->lag(), 0u);
@@ -73,7 +73,7 @@ TEST_F(Check, LetsARequestThatTimedOutBeTakenOrNot) {
   take(4);  // late, and in order
   report(take(5));
   EXPECT_EQ(read().timed_out_taken, 2u);
-  EXPECT_TRUE(checker_.content()) << checker_.violations()[0];
+  EXPECT_TRUE(checker_.content()) << checker_.take_violations()[0];
 }
 
 TEST_F(Check, SeesADuplicate) {

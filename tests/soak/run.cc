@@ -212,18 +212,18 @@ void Run::migrate(size_t server, const Leg& leg) {
 
 bool Run::await_settled() {
   std::string open;
-  const bool settled = await(
-      [&] {
-        open = observer_.what_is_open();
-        return open.empty();
-      },
-      kSettleLimit);
-  if (!settled) {
+  const auto is_bad = [&] { return !crew_.checker().content(); };
+  const auto is_settled = [&] {
+    open = observer_.what_is_open();
+    return open.empty() || is_bad();
+  };
+  if (!await(is_settled, kSettleLimit)) {
     wrong(fmt::format("not over after {} s: {}", kSettleLimit.count(), open));
     return false;
   }
   const int64_t now_ns = realtime_ns();
-  if (await([&] { return crew_.checker().answered_since(now_ns); }, kSettleLimit)) return true;
+  const auto is_answered = [&] { return crew_.checker().answered_since(now_ns) || is_bad(); };
+  if (await(is_answered, kSettleLimit)) return !is_bad();
   wrong("a client has no answer:\n" + crew_.checker().describe());
   return false;
 }
@@ -308,7 +308,7 @@ void Run::update() {
   ++tally_.rounds;
   tally_.seconds = ms_since(began_ns_) / 1000;
   tally_.requests = crew_.checker().totals();
-  for (const std::string& what : crew_.checker().violations()) wrong(what);
+  for (const std::string& what : crew_.checker().take_violations()) wrong(what);
   for (const auto& [point, times] : cluster_.fired_in_all()) {
     const auto named = std::find_if(kFaultPoints.begin(), kFaultPoints.end(),
                                     [number = point](const FaultPoint& each) {
