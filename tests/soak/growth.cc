@@ -23,7 +23,7 @@ struct Bound {
 // migration.
 constexpr Bound kBounds[] = {
     {"descriptors of a dvsd", 6, 0},
-    {"memory of a dvsd, KiB", 8192, 4},
+    {"memory of a dvsd, KiB", 8192, 6},
     {"processes", 0, 0},
     {"mounts", 0, 0},
     {"network namespaces", 0, 0},
