@@ -2,7 +2,7 @@
 BUILD := build/release
 JOBS := $(shell nproc)
 
-.PHONY: build setup test demo bench-migrate bench-tracking bench-ipc torture oracle fuzz lint format clean help
+.PHONY: build setup test demo bench-migrate bench-tracking bench-ipc torture oracle soak fuzz lint format clean help
 .DEFAULT_GOAL := build
 
 build: setup  ## install what is missing, then build into build/release (the default)
@@ -37,6 +37,9 @@ torture: build  ## kill processes while they talk: make torture KILLS=100000
 
 oracle: build  ## move a process that checks its memory, by each algorithm: make oracle MOVES=1000
 	cd $(BUILD) && DVS_MOVES=$(or $(MOVES),1000) DVS_BUILD_DIR=$$PWD bin/oracle_test
+
+soak: build  ## thousands of migrations under load, with random faults (as root): make soak ARGS="--minutes 10"
+	$(BUILD)/bin/dvs-soak $(ARGS)
 
 fuzz: setup  ## look for input that breaks a parser, with clang: make fuzz SECONDS=60 (for each)
 	scripts/fuzz $(or $(SECONDS),60)

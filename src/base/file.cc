@@ -69,9 +69,14 @@ Status make_dirs(const std::string& path) {
   return {};
 }
 
+// Tried again when it is not empty: who still works in it may have added something meanwhile.
 Status remove_tree(const std::string& path) {
+  constexpr int kAttempts = 10;
   std::error_code ec;
-  fs::remove_all(path, ec);
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    fs::remove_all(path, ec);
+    if (ec != std::errc::directory_not_empty) break;
+  }
   if (ec) return fs_error("cannot remove " + path, ec);
   return {};
 }
