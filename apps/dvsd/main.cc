@@ -24,6 +24,7 @@ struct Options {
   std::vector<std::string> etcd;
   std::string socket = dvs::kNodeSocket;
   std::string criu;
+  bool plain = false;
 };
 
 std::string beside_me(const std::string& program) {
@@ -84,6 +85,8 @@ void add_options(CLI::App& app, Options& options) {
                  "links are TLS: certificate (PEM) of the cluster's authority");
   app.add_option("--tls-cert", options.node.tls.certificate, "certificate (PEM) of this node");
   app.add_option("--tls-key", options.node.tls.key, "its private key (PEM)");
+  app.add_flag("--plain", options.plain,
+               "links without TLS: whoever reaches them is believed to be any node");
   app.add_flag("!--no-batching", options.node.batch_links,
                "write each message to other nodes by itself (to measure what batching brings)");
   app.add_option("--dc-writable", options.node.dc_writable,
@@ -96,8 +99,8 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--dc-hide", options.node.dc_hidden, "path that its DCs do not see");
   app.add_flag("--faults", options.node.faults, "allow fault points to be armed (tests only)");
   app.footer(
-      "Example:\n  dvsd --name n1 --cluster lab --listen 10.0.0.1:7000 --etcd "
-      "http://10.0.0.9:2379");
+      "Example:\n  dvsd --name n1 --cluster lab --listen 10.0.0.1:7000 --etcd http://10.0.0.9:2379 "
+      "\\\n    --tls-ca ca.pem --tls-cert n1.pem --tls-key n1.key");
 }
 
 Result<bool> split_listen(Options& options) {
@@ -116,6 +119,20 @@ Result<bool> split_listen(Options& options) {
   return true;
 }
 
+// Nobody gets links without proof of who is who by having forgotten an option.
+Status check_protection(const Options& options) {
+  if (options.node.tls.empty() && !options.plain) {
+    return Error(
+        dvs::Code::kInvalid,
+        "links need protection: give this node's certificate with --tls-ca, --tls-cert and "
+        "--tls-key (see `dvs cluster --help`), or say --plain on a network that you trust");
+  }
+  if (!options.node.tls.empty() && options.plain) {
+    return Error(dvs::Code::kInvalid, "--plain and --tls-... exclude each other");
+  }
+  return {};
+}
+
 // Memory for windows of copies and chunks of images is kept for the next one, instead of being
 // given back to the kernel and taken, page by page, again.
 void keep_freed_memory() {
@@ -127,6 +144,7 @@ void keep_freed_memory() {
 int run(Options options) {
   keep_freed_memory();
   if (auto valid = split_listen(options); !valid.ok()) return fail(valid.error());
+  if (auto safe = check_protection(options); !safe.ok()) return fail(safe.error());
   if (geteuid() != 0) {
     return fail(Error(dvs::Code::kDenied, "needs root: it creates namespaces and cgroups"));
   }

@@ -176,6 +176,8 @@ std::vector<std::string> dvsd_command(const Config& config, const std::string& n
     const std::string files = tls_dir(config.dir) + "/nodes/";
     command.insert(command.end(), {"--tls-ca", files + "ca.pem", "--tls-cert",
                                    files + name + ".pem", "--tls-key", files + name + ".key"});
+  } else {
+    command.push_back("--plain");  // the network is the cluster's own, on this machine
   }
   command.insert(command.end(), config.dvsd_args.begin(), config.dvsd_args.end());
   return command;
