@@ -58,9 +58,7 @@ Status Conductor::open_links_and_parts() {
   options.listen_address = context_.config.listen_address;
   options.listen_port = context_.config.listen_port;
   options.compress = context_.config.compress_links;
-  if (const tls::Files& files = context_.config.tls; !files.empty()) {
-    DVS_ASSIGN(options.tls, tls::Identity::load(files, context_.config.name));
-  }
+  options.tls = context_.config.tls;
   options.batch = context_.config.batch_links;
   LinkEvents events;
   events.on_up = [this](NodeId peer) {
@@ -84,6 +82,10 @@ Status Conductor::open_links_and_parts() {
                                                context_.config.name);
   add_services();
   return {};
+}
+
+void Conductor::recheck_links() {
+  if (links_ != nullptr) links_->recheck();
 }
 
 void Conductor::on_frame(NodeId peer, const wire::Frame& frame) {
