@@ -10,6 +10,7 @@
 #include <iostream>
 
 #include "base/log.h"
+#include "container/capabilities.h"
 #include "node/conductor.h"
 #include "options.h"
 
@@ -122,6 +123,7 @@ int run(Options options) {
   if (geteuid() != 0) {
     return fail(Error(dvs::Code::kDenied, "needs root: it creates namespaces and cgroups"));
   }
+  if (Status less = dvs::give_up_capabilities(); !less.ok()) return fail(less.error());
   options.node.container_helper = beside_me("dvs-container");
   options.node.pager = beside_me("dvs-pager");
   options.node.tracer = beside_me("dvs-tracer");

@@ -88,16 +88,18 @@ void Conductor::recheck_links() {
   if (links_ != nullptr) links_->recheck();
 }
 
+// Frames whose checksum is right and whose contents make no sense are from a peer that is broken or
+// hostile: its link ends, and is logged and made anew no more often than any other.
 void Conductor::on_frame(NodeId peer, const wire::Frame& frame) {
   if (frame.type == wire::FrameType::kControl) {
     rpc_->on_frame(peer, frame.body.view());
   } else if (frame.type == wire::FrameType::kOperation) {
     auto operation = wire::decode_operation(frame.body);
-    if (!operation.ok()) return log::warn("node {}: {}", peer, operation.error().message());
+    if (!operation.ok()) return links_->drop(peer, operation.error().message());
     if (auto part = part_by_id(operation->dcid)) part->on_operation(peer, *operation);
   } else if (frame.type == wire::FrameType::kImage) {
     auto id = transfer_id(frame.body.view());
-    if (!id.ok()) return log::warn("node {}: {}", peer, id.error().message());
+    if (!id.ok()) return links_->drop(peer, id.error().message());
     for (const auto& [name, part] : parts_) part->on_image(peer, *id, frame.body.view());
   }
 }

@@ -20,6 +20,7 @@
 #include "base/child.h"
 #include "base/file.h"
 #include "cluster_fixture.h"
+#include "container/capabilities.h"
 #include "node/conductor.h"
 #include "tls/authority.h"
 #include "tls/digest.h"
@@ -321,6 +322,28 @@ TEST_F(Access, TheSocketsGroupMayAndNobodyElse) {
   EXPECT_EQ(connect_as(path, 65534, 65534), EACCES);
   EXPECT_REFUSED(open_http_server(executor, path + "2", "no-such-group"), Code::kNotFound,
                  "no-such-group");
+}
+
+// ---- what root may not
+
+TEST_F(Access, DvsdAndWhatItStartsHaveGivenUpWhatTheyDoNotNeed) {
+  make_dc("lab");
+  const Process server = run("lab", "n1", 5, {"echo_server"});
+  must_move(server, "n2");  // and yet it works
+  const auto pids = host_pids(server);
+  ASSERT_FALSE(pids.empty());
+  for (const pid_t pid : {node("n1").dvsd_pid, node("n2").dvsd_pid, pids[0]}) {
+    const auto status = read_file("/proc/" + std::to_string(pid) + "/status");
+    ASSERT_OK(status);
+    for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"}) {
+      const size_t at = status->find(std::string(set) + ":\t");
+      ASSERT_NE(at, std::string::npos);
+      const uint64_t bits = std::stoull(status->substr(at + 8), nullptr, 16);
+      for (const int capability : kGivenUp) {
+        EXPECT_EQ(bits >> capability & 1, 0u) << pid << " has " << capability << " in " << set;
+      }
+    }
+  }
 }
 
 }  // namespace
