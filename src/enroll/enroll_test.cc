@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <atomic>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
 #include <filesystem>
@@ -34,7 +35,7 @@ class Server {
     auto opened = open_https_server(executor_, options);
     EXPECT_TRUE(opened.ok()) << opened.error().message();
     server_ = std::move(*opened);
-    add_routes(*server_, directory, [](const std::string&) {});
+    add_routes(*server_, directory, [this](const std::string&) { ++requests_; });
     thread_ = std::thread([this] { executor_.run(); });
   }
   ~Server() {
@@ -54,7 +55,10 @@ class Server {
     return target;
   }
 
+  int requests() const { return requests_; }  // that asked for a certificate
+
  private:
+  std::atomic<int> requests_ = 0;
   Executor executor_;
   boost::asio::executor_work_guard<Executor::executor_type> work_;
   std::unique_ptr<HttpServer> server_;
@@ -149,6 +153,7 @@ TEST_F(EnrollTest, ATokenIsShownToItsAuthorityOnly) {
   const Token ours = token("n1");
   const Status tricked = enroll::join(false_authority.target(), ours, dir_ + "/node");
   EXPECT_EQ(tricked.error().code(), Code::kDenied) << why(tricked);
+  EXPECT_EQ(false_authority.requests(), 0);
   EXPECT_EQ(join(ours), "") << "nobody has seen it: it is good still";
 
   const std::string base = dir_ + "/node/";
@@ -157,6 +162,14 @@ TEST_F(EnrollTest, ATokenIsShownToItsAuthorityOnly) {
   Executor executor;
   auto posing = open_https_server(executor, {"127.0.0.1", 0, *node, nullptr});
   ASSERT_TRUE(posing.ok());
+  bool asked = false;
+  (*posing)->add(
+      "GET", "/v1/revoked",
+      [&](const HttpRequest&, const std::shared_ptr<Responder>& reply) {
+        asked = true;
+        reply->reply({{"revoked", text("ours/crl.pem")}});
+      },
+      Role::kAnybody);
   std::thread loop([&] { executor.run_for(10s); });
   HttpsTarget target;
   target.host = "127.0.0.1";
@@ -166,6 +179,7 @@ TEST_F(EnrollTest, ATokenIsShownToItsAuthorityOnly) {
   EXPECT_EQ(fetched.error().code(), Code::kDenied) << why(fetched);
   executor.stop();
   loop.join();
+  EXPECT_FALSE(asked);
 }
 
 TEST_F(EnrollTest, ACertificateIsRenewedByItsKey) {
