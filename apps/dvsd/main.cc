@@ -74,6 +74,14 @@ Status load_identity(Options& options) {
   return {};
 }
 
+// Not refused: it may be on this machine, or in a tunnel.
+void warn_of_plain_etcd(const Options& options) {
+  for (const std::string& url : options.etcd.endpoints) {
+    if (options.plain || url.starts_with("https://")) continue;
+    dvs::log::warn("{} is not https: whoever reaches it decides who is a node", url);
+  }
+}
+
 Result<std::shared_ptr<dvs::ApiTokens>> load_tokens(const std::string& file) {
   auto tokens = std::make_shared<dvs::ApiTokens>();
   if (!file.empty()) DVS_TRY(tokens->load(file));
@@ -138,6 +146,7 @@ int run(Options options) {
   if (Status loaded = load_identity(options); !loaded.ok()) return fail(loaded.error());
   auto tokens = load_tokens(options.api_tokens);
   if (!tokens.ok()) return fail(tokens.error());
+  warn_of_plain_etcd(options);
   dvs::Executor executor(1);
   auto store = dvs::open_etcd(executor, options.etcd);
   if (!store.ok()) return fail(store.error());

@@ -115,6 +115,7 @@ class Connection : public HttpConnection, public std::enable_shared_from_this<Co
   virtual void read_waste() = 0;                             // on_waste()
   virtual void end_writing() = 0;
   virtual Caller caller(std::string_view authorization) const = 0;
+  virtual void note(const HttpRequest&) const {}
 
   // (From the handshake on, if there is one: its timer goes on.)
   void begin_request() { read_request(parser_); }
@@ -275,6 +276,7 @@ void Connection::dispatch() {
   auto body = body_of(message.body());
   if (!body.ok()) return send_error(400, body.error());
   request.body = std::move(*body);
+  note(request);
   (*match->handler)(std::move(request), std::make_shared<ConnectionResponder>(shared_from_this()));
 }
 
@@ -351,6 +353,13 @@ class TlsConnection : public ConnectionOn<TlsStream> {
   }
 
  private:
+  // Who changed what.
+  void note(const HttpRequest& request) const override {
+    if (request.method == "GET") return;
+    log::info("API: {} ({}): {} {}", to_text(Json(request.caller.name)),
+              name_of(request.caller.role), request.method, to_text(Json(request.path)));
+  }
+
   TlsConnection(Tcp::socket socket, asio::ssl::context context,
                 const std::shared_ptr<const ServerState>& state)
       : ConnectionOn(TlsStream(std::move(socket), context), state) {}

@@ -159,6 +159,13 @@ TEST_F(Access, ACertificateSaysTheRole) {
   EXPECT_EQ(status_of(as("carol", "admin", authority()), "DELETE", "/v1/dcs/none"), 404);
 }
 
+TEST_F(Access, WhoChangedWhatIsInTheLog) {
+  EXPECT_EQ(status_of(as("dave", "admin", authority()), "DELETE", "/v1/dcs/nothing"), 404);
+  const auto log = read_file(dir() + "/nodes/n1/dvsd.log");
+  ASSERT_OK(log);
+  EXPECT_NE(log->find(R"("dave" (admin): DELETE "/v1/dcs/nothing")"), std::string::npos);
+}
+
 TEST_F(Access, AStrangerIsNotHeard) {
   EXPECT_EQ(status_of(target("a guess")), 401);
   EXPECT_EQ(status_of(target(), "GET", "/nothing/there"), 401) << "nor told what there is";
