@@ -110,7 +110,7 @@ Status join(const HttpsTarget& from, const Token& token, const std::string& dire
   authority.trust.fingerprint = token.fingerprint;
   auto answer = ask(authority, "POST", "/v1/enroll",
                     {{"node", token.node}, {"secret", token.secret}, {"request", request}});
-  const Status used = answer.ok() ? use_answer(*answer, token, paths) : Status(answer.error());
+  Status used = answer.ok() ? use_answer(*answer, token, paths) : Status(answer.error());
   if (!used.ok()) {
     ::unlink(paths.key.c_str());  // of no use, and in the way of the next attempt
     return used;

@@ -119,8 +119,7 @@ std::string fingerprint_of(const X509* certificate) {
   unsigned char* der = nullptr;
   const int size = i2d_X509(certificate, &der);
   if (size <= 0) return {};
-  const std::string digest =
-      sha256_hex({reinterpret_cast<const char*>(der), static_cast<size_t>(size)});
+  std::string digest = sha256_hex({reinterpret_cast<const char*>(der), static_cast<size_t>(size)});
   OPENSSL_free(der);
   return digest;
 }
