@@ -99,14 +99,29 @@ void Cli::clear_line() {
   line_drawn_ = false;
 }
 
+Status Cli::choose_dvsd(HttpCall& call) const {
+  if (api.empty() || !socket.empty()) {
+    DVS_ASSIGN(call.socket_path, find_socket(socket));
+    return {};
+  }
+  DVS_ASSIGN(HttpsTarget target, parse_https_target(api));
+  if (trust.authority.empty()) return Error(Code::kInvalid, "--api needs --ca");
+  target.trust = trust;
+  target.trust.unit = tls::kNodeUnit;
+  if (!token_file.empty()) {
+    DVS_ASSIGN(target.token, read_file(token_file));
+    target.token.erase(target.token.find_last_not_of(" \r\n") + 1);
+  }
+  call.https = std::move(target);
+  return {};
+}
+
 std::optional<Json> Cli::exchange(const std::string& what, HttpCall call) {
   const bool only_asks = call.method == "GET";
-  auto path = find_socket(socket);
-  if (!path.ok()) {
-    fail(what, path.error(), kUnreachable);
+  if (const Status chosen = choose_dvsd(call); !chosen.ok()) {
+    fail(what, chosen.error(), kUnreachable);
     return std::nullopt;
   }
-  call.socket_path = std::move(*path);
   auto answer = http_exchange(call);
   if (!answer.ok()) {
     const Code code = answer.error().code();

@@ -29,6 +29,9 @@ ExitStatus exit_status_of(const Error& error);
 class Cli {
  public:
   std::string socket;           // --socket
+  std::string api;              // --api: a dvsd elsewhere, instead of a socket
+  tls::Trust trust;             // --ca, --cert, --key
+  std::string token_file;       // --token-file
   bool json = false;            // --json
   std::function<int()> action;  // of the command that was named
 
@@ -37,7 +40,7 @@ class Cli {
   // The same for requests that change something; a null body: none.
   std::optional<Json> change(const std::string& what, const std::string& method,
                              const std::string& target, Json body = nullptr);
-  // The same, with the call's own limits and listener; its socket_path is filled in.
+  // The same, with the call's own limits and listener; whom it goes to is filled in.
   std::optional<Json> exchange(const std::string& what, HttpCall call);
 
   // Says "dvs: cannot WHAT: MESSAGE" on stderr, with --json also {"error"} on stdout. Returns
@@ -51,6 +54,8 @@ class Cli {
   void clear_line();
 
  private:
+  Status choose_dvsd(HttpCall& call) const;
+
   int failure_ = kInternalError;
   bool line_drawn_ = false;
 };
@@ -62,7 +67,8 @@ CLI::App* add_command(CLI::App& parent, Cli& cli, const std::string& name,
 // Adds a word that only has commands below it (`dvs node`).
 CLI::App* add_group(CLI::App& parent, const std::string& name, const std::string& description);
 
-void add_cluster_commands(CLI::App& app, CLI::App& node, Cli& cli);  // up, down, node join
+void add_cluster_commands(CLI::App& app, CLI::App& node,
+                          Cli& cli);                   // up, down, node join, node renew
 void add_authority_commands(CLI::App& app, Cli& cli);  // cluster init, cluster certify
 void add_node_commands(CLI::App& node, Cli& cli);
 void add_dc_commands(CLI::App& app, Cli& cli);

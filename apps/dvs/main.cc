@@ -7,7 +7,8 @@ namespace dvs::cli {
 namespace {
 
 constexpr const char* kFooter =
-    "dvsd is looked for at --socket, $DVS_SOCKET, /run/dvs/dvsd.sock, and then among the nodes of\n"
+    "dvsd is looked for at --socket, --api ($DVS_API), $DVS_SOCKET, /run/dvs/dvsd.sock, and then "
+    "among the nodes of\n"
     "the cluster on this machine (/var/lib/dvs/local; $DVS_CLUSTER names another directory, and\n"
     "then only its nodes are asked).\n"
     "\n"
@@ -38,6 +39,20 @@ void set_up(CLI::App& app, Cli& cli) {
   app.set_version_flag("--version", "dvs " DVS_VERSION);
   app.add_flag("--json", cli.json, "Print JSON");
   app.add_option("--socket", cli.socket, "dvsd's socket")->type_name("PATH");
+  app.add_option("--api", cli.api, "A dvsd elsewhere (dvsd --api), instead of a socket")
+      ->envname("DVS_API")
+      ->type_name("https://HOST:PORT");
+  app.add_option("--ca", cli.trust.authority, "The cluster's authority: its ca.pem")
+      ->envname("DVS_CA")
+      ->type_name("FILE");
+  auto* cert = app.add_option("--cert", cli.trust.certificate, "Your certificate")
+                   ->envname("DVS_CERT")
+                   ->type_name("FILE");
+  app.add_option("--key", cli.trust.key, "Its key")->envname("DVS_KEY")->type_name("FILE");
+  app.add_option("--token-file", cli.token_file, "Your token, instead of a certificate")
+      ->envname("DVS_TOKEN_FILE")
+      ->type_name("FILE")
+      ->excludes(cert);
   app.require_subcommand(1);
   app.footer(kFooter);
   CLI::App& node = *add_group(app, "node", "The cluster's nodes");

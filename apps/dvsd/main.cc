@@ -3,28 +3,23 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 
 #include "base/log.h"
+#include "container/capabilities.h"
 #include "node/conductor.h"
+#include "options.h"
 
 namespace {
 
 using dvs::Error;
 using dvs::Result;
 using dvs::Status;
-
-struct Options {
-  dvs::NodeConfig node;
-  std::string listen;
-  std::vector<std::string> etcd;
-  std::string socket = dvs::kNodeSocket;
-  std::string criu;
-};
+using dvs::daemon::Options;
 
 std::string beside_me(const std::string& program) {
   std::error_code ec;
@@ -65,57 +60,6 @@ int fail(const Error& error) {
   return 1;
 }
 
-void add_options(CLI::App& app, Options& options) {
-  app.add_option("--name", options.node.name, "name of this node, unique in the cluster")
-      ->required();
-  app.add_option("--cluster", options.node.cluster, "name of the cluster")->required();
-  app.add_option("--listen", options.listen, "ADDRESS:PORT for links; other nodes connect here")
-      ->required();
-  app.add_option("--etcd", options.etcd, "URLs of etcd, e.g. http://10.0.0.1:2379")
-      ->required()
-      ->delimiter(',');
-  app.add_option("--run-dir", options.node.run_dir, "where this node keeps its state (a tmpfs)")
-      ->capture_default_str();
-  app.add_option("--socket", options.socket, "unix socket of the API")->capture_default_str();
-  app.add_option("--criu", options.criu, "path of criu >= 4.2")->envname("DVS_CRIU");
-  app.add_flag("--compress-links", options.node.compress_links,
-               "compress large transfers to other nodes (for networks slower than about 4 Gbit/s)");
-  app.add_option("--tls-ca", options.node.tls.authority,
-                 "links are TLS: certificate (PEM) of the cluster's authority");
-  app.add_option("--tls-cert", options.node.tls.certificate, "certificate (PEM) of this node");
-  app.add_option("--tls-key", options.node.tls.key, "its private key (PEM)");
-  app.add_flag("!--no-batching", options.node.batch_links,
-               "write each message to other nodes by itself (to measure what batching brings)");
-  app.add_option("--dc-writable", options.node.dc_writable,
-                 "directory of this node that its DCs may write; the rest is read-only to them")
-      ->check(CLI::ExistingDirectory);
-  app.add_option("--dc-show", options.node.dc_shown,
-                 "directory below /tmp, /var/tmp, /run or /dev that its DCs see, read-only; by "
-                 "default they have their own of those")
-      ->check(CLI::ExistingDirectory);
-  app.add_option("--dc-hide", options.node.dc_hidden, "path that its DCs do not see");
-  app.add_flag("--faults", options.node.faults, "allow fault points to be armed (tests only)");
-  app.footer(
-      "Example:\n  dvsd --name n1 --cluster lab --listen 10.0.0.1:7000 --etcd "
-      "http://10.0.0.9:2379");
-}
-
-Result<bool> split_listen(Options& options) {
-  const size_t colon = options.listen.rfind(':');
-  const Error bad(dvs::Code::kInvalid, "--listen takes ADDRESS:PORT, not '" + options.listen + "'");
-  if (colon == std::string::npos) return bad;
-  options.node.listen_address = options.listen.substr(0, colon);
-  const std::string port = options.listen.substr(colon + 1);
-  char* end = nullptr;
-  const long number = std::strtol(port.c_str(), &end, 10);
-  if (port.empty() || *end != 0 || number < 0 || number > 65535) return bad;
-  options.node.listen_port = static_cast<uint16_t>(number);
-  if (!dvs::is_name(options.node.name)) {
-    return Error(dvs::Code::kInvalid, "--name: 1 to 15 letters, digits, '-' or '_'");
-  }
-  return true;
-}
-
 // Memory for windows of copies and chunks of images is kept for the next one, instead of being
 // given back to the kernel and taken, page by page, again.
 void keep_freed_memory() {
@@ -124,12 +68,70 @@ void keep_freed_memory() {
   ::mallopt(M_TRIM_THRESHOLD, kKept);
 }
 
+Status load_identity(Options& options) {
+  if (options.plain) return {};
+  DVS_ASSIGN(options.node.tls, dvs::tls::Identity::load(options.tls, options.node.name));
+  return {};
+}
+
+// Not refused: it may be on this machine, or in a tunnel.
+void warn_of_plain_etcd(const Options& options) {
+  for (const std::string& url : options.etcd.endpoints) {
+    if (options.plain || url.starts_with("https://")) continue;
+    dvs::log::warn("{} is not https: whoever reaches it decides who is a node", url);
+  }
+}
+
+Result<std::shared_ptr<dvs::ApiTokens>> load_tokens(const std::string& file) {
+  auto tokens = std::make_shared<dvs::ApiTokens>();
+  if (!file.empty()) DVS_TRY(tokens->load(file));
+  return tokens;
+}
+
+// What of the files is good is used from now on; of what is not, the old.
+void reload(const Options& options, dvs::ApiTokens& tokens, dvs::Conductor& conductor) {
+  const auto tell = [](const char* what, const Status& read) {
+    if (read.ok()) return dvs::log::info("{} read again", what);
+    dvs::log::error("{}, as they are now, are not used: {}", what, read.error().message());
+  };
+  if (options.node.tls != nullptr) {
+    tell("certificates", options.node.tls->reload());
+    conductor.recheck_links();
+  }
+  if (!options.api_tokens.empty()) tell("tokens", tokens.load(options.api_tokens));
+}
+
+void reload_at(boost::asio::signal_set& hangup, std::function<void()> work) {
+  hangup.async_wait([&hangup, work](const boost::system::error_code& stopped, int) {
+    if (stopped) return;
+    work();
+    reload_at(hangup, work);
+  });
+}
+
+// The API: on a unix socket, and inside TLS if that is wanted.
+struct Servers {
+  std::unique_ptr<dvs::HttpServer> local, remote;
+
+  Status open(dvs::Executor& executor, const Options& options,
+              std::shared_ptr<const dvs::ApiTokens> tokens, dvs::Conductor& conductor) {
+    DVS_ASSIGN(local, dvs::open_http_server(executor, options.socket, options.group));
+    conductor.add_routes(*local);
+    if (options.api.address.empty()) return {};
+    DVS_ASSIGN(remote, dvs::open_https_server(executor, {options.api.address, options.api.port,
+                                                         options.node.tls, std::move(tokens)}));
+    conductor.add_routes(*remote);
+    return {};
+  }
+};
+
 int run(Options options) {
   keep_freed_memory();
-  if (auto valid = split_listen(options); !valid.ok()) return fail(valid.error());
+  if (auto valid = check(options); !valid.ok()) return fail(valid.error());
   if (geteuid() != 0) {
     return fail(Error(dvs::Code::kDenied, "needs root: it creates namespaces and cgroups"));
   }
+  if (Status less = dvs::give_up_capabilities(); !less.ok()) return fail(less.error());
   options.node.container_helper = beside_me("dvs-container");
   options.node.pager = beside_me("dvs-pager");
   options.node.tracer = beside_me("dvs-tracer");
@@ -141,30 +143,34 @@ int run(Options options) {
   for (auto* dirs : {&options.node.dc_shown, &options.node.dc_writable}) {
     if (auto found = resolve(*dirs); !found.ok()) return fail(found.error());
   }
+  if (Status loaded = load_identity(options); !loaded.ok()) return fail(loaded.error());
+  auto tokens = load_tokens(options.api_tokens);
+  if (!tokens.ok()) return fail(tokens.error());
+  warn_of_plain_etcd(options);
   dvs::Executor executor(1);
-  auto store = dvs::open_etcd(executor, {options.etcd});
+  auto store = dvs::open_etcd(executor, options.etcd);
   if (!store.ok()) return fail(store.error());
   auto engine = find_engine(executor, options.criu);
   if (!engine.ok()) return fail(engine.error().context("run scripts/setup or dvs check"));
   auto cgroups = dvs::Cgroups::detect();
   if (!cgroups.ok()) return fail(cgroups.error());
 
-  boost::asio::signal_set signals(executor, SIGINT, SIGTERM);
-  signals.async_wait([&](const boost::system::error_code&, int) { executor.stop(); });
+  boost::asio::signal_set ending(executor, SIGINT, SIGTERM);
+  ending.async_wait([&](const boost::system::error_code&, int) { executor.stop(); });
   dvs::Doorbells doorbells(executor);
   dvs::Conductor conductor(executor, doorbells, options.node, **store, **engine, *cgroups);
-  std::unique_ptr<dvs::HttpServer> server;
+  boost::asio::signal_set hangup(executor, SIGHUP);
+  reload_at(hangup, [&] { reload(options, **tokens, conductor); });
+  Servers servers;
   int status = 0;
   conductor.start([&](Result<bool> started) {
-    auto opened = started.ok() ? dvs::open_http_server(executor, options.socket)
-                               : Result<std::unique_ptr<dvs::HttpServer>>(started.error());
+    Status opened = started.ok() ? Status() : Status(started.error());
+    if (opened.ok()) opened = servers.open(executor, options, *tokens, conductor);
     if (!opened.ok()) {
       status = fail(opened.error());
       executor.stop();
       return;
     }
-    server = std::move(*opened);
-    conductor.add_routes(*server);
     dvs::log::info("node {} of cluster {} is up", options.node.name, options.node.cluster);
   });
   doorbells.run();
@@ -176,9 +182,8 @@ int run(Options options) {
 int main(int argc, char** argv) {
   dvs::log::init("dvsd");
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGHUP, SIG_IGN);  // until there is something to read again
   Options options;
-  CLI::App app("The daemon of a DVS node");
-  add_options(app, options);
-  CLI11_PARSE(app, argc, argv);
+  if (const auto exit_status = dvs::daemon::parse(argc, argv, options)) return *exit_status;
   return run(std::move(options));
 }

@@ -1,3 +1,4 @@
+#include <netdb.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -5,6 +6,8 @@
 #include <boost/beast/http.hpp>
 #include <cerrno>
 #include <cstring>
+#include <memory>
+#include <span>
 
 #include "api/http_server.h"
 #include "base/unique_fd.h"
@@ -17,7 +20,20 @@ using boost::system::error_code;
 
 constexpr uint64_t kAnswerLimit = 256 << 20;
 
-Result<UniqueFd> connect_to(const HttpCall& call) {
+void limit_silence(int fd, std::chrono::milliseconds silence) {
+  const auto ms = silence.count();
+  const timeval limit{.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+  ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+  ::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+}
+
+// What makes a request impossible is one of these; the rest: the server is not there now.
+Error unreachable(const Error& error) {
+  const bool as_it_is = error.code() == Code::kDenied || error.code() == Code::kInvalid;
+  return as_it_is ? error : Error(Code::kUnavailable, error.message());
+}
+
+Result<UniqueFd> connect_local(const HttpCall& call) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (call.socket_path.empty() || call.socket_path.size() >= sizeof(address.sun_path)) {
@@ -26,32 +42,88 @@ Result<UniqueFd> connect_to(const HttpCall& call) {
   std::memcpy(address.sun_path, call.socket_path.c_str(), call.socket_path.size());
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return errno_error("cannot open a socket");
-  const auto ms = call.silence.count();
-  const timeval limit{.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
-  ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-  ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+  limit_silence(fd.get(), call.silence);
   if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
     return fd;
   }
-  const Error error = errno_error("cannot reach " + call.socket_path);
-  return error.code() == Code::kDenied ? error : Error(Code::kUnavailable, error.message());
+  return unreachable(errno_error("cannot reach " + call.socket_path));
 }
 
-// An error in the middle is left for the reading side to report: the server may have answered
-// before it read everything.
-void send_request(int fd, const HttpCall& call) {
-  const std::string body = call.body.is_null() ? "" : to_text(call.body);
-  const std::string text = call.method + " " + call.target +
-                           " HTTP/1.1\r\nHost: dvsd\r\nContent-Type: application/json\r\n"
-                           "Content-Length: " +
-                           std::to_string(body.size()) + "\r\n\r\n" + body;
-  size_t sent = 0;
-  while (sent < text.size()) {
-    const ssize_t n = ::send(fd, text.data() + sent, text.size() - sent, MSG_NOSIGNAL);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return;
-    sent += static_cast<size_t>(n);
+// The first of the host's addresses that takes the connection.
+Result<UniqueFd> connect_tcp(const HttpsTarget& to, std::chrono::milliseconds silence) {
+  addrinfo wanted{};
+  wanted.ai_socktype = SOCK_STREAM;
+  addrinfo* list = nullptr;
+  const std::string port = std::to_string(to.port);
+  const std::string where = to.host + ":" + port;
+  if (const int failed = ::getaddrinfo(to.host.c_str(), port.c_str(), &wanted, &list);
+      failed != 0) {
+    return Error(Code::kUnavailable, "cannot find " + to.host + ": " + ::gai_strerror(failed));
   }
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> found(list, &::freeaddrinfo);
+  Error error(Code::kUnavailable, "cannot reach " + where);
+  for (const addrinfo* each = list; each != nullptr; each = each->ai_next) {
+    UniqueFd fd(::socket(each->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!fd.valid()) continue;
+    limit_silence(fd.get(), silence);
+    if (::connect(fd.get(), each->ai_addr, each->ai_addrlen) == 0) return fd;
+    error = Error(Code::kUnavailable, errno_error("cannot reach " + where).message());
+  }
+  return error;
+}
+
+// A connection to the server, plain or inside TLS.
+class Connection {
+ public:
+  static Result<Connection> open(const HttpCall& call) {
+    Connection connection;
+    if (!call.https) {
+      DVS_ASSIGN(connection.fd_, connect_local(call));
+      return connection;
+    }
+    DVS_ASSIGN(connection.fd_, connect_tcp(*call.https, call.silence));
+    auto tls = tls::Client::open(connection.fd_.get(), call.https->trust);
+    if (!tls.ok()) return unreachable(tls.error().context(call.https->host));
+    connection.tls_ = std::move(*tls);
+    return connection;
+  }
+
+  // An error in the middle is left for the reading side to report: the server may have answered
+  // before it read everything.
+  void write(std::string_view text) {
+    if (tls_ != nullptr) return (void)tls_->write(text);
+    while (!text.empty()) {
+      const ssize_t n = ::send(fd_.get(), text.data(), text.size(), MSG_NOSIGNAL);
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) return;
+      text.remove_prefix(static_cast<size_t>(n));
+    }
+  }
+
+  // 0: the end. kTimeout: silence; kDenied: the server refuses our certificate.
+  Result<size_t> read(std::span<char> to) {
+    if (tls_ != nullptr) return tls_->read(to);
+    ssize_t n = 0;
+    do {
+      n = ::recv(fd_.get(), to.data(), to.size(), 0);
+    } while (n < 0 && errno == EINTR);
+    if (n >= 0) return static_cast<size_t>(n);
+    return errno == EAGAIN ? Error(Code::kTimeout, "silence") : errno_error("it broke");
+  }
+
+ private:
+  UniqueFd fd_;
+  std::unique_ptr<tls::Client> tls_;
+};
+
+void send_request(Connection& connection, const HttpCall& call) {
+  const std::string body = call.body.is_null() ? "" : to_text(call.body);
+  const std::string token = call.https ? call.https->token : "";
+  connection.write(call.method + " " + call.target +
+                   " HTTP/1.1\r\nHost: " + (call.https ? call.https->host : "dvsd") +
+                   (token.empty() ? "" : "\r\nAuthorization: Bearer " + token) +
+                   "\r\nContent-Type: application/json\r\nContent-Length: " +
+                   std::to_string(body.size()) + "\r\n\r\n" + body);
 }
 
 // Reads an answer piece by piece and hands out its lines as they come.
@@ -62,9 +134,9 @@ class AnswerReader {
     parser_.eager(true);
   }
 
-  Result<HttpAnswer> read(int fd) {
+  Result<HttpAnswer> read(Connection& connection) {
     while (!parser_.is_done()) {
-      DVS_ASSIGN(const bool more, receive(fd));
+      DVS_ASSIGN(const bool more, receive(connection));
       DVS_TRY(parse(more));
       DVS_TRY(take_lines(parser_.is_done()));
       if (!more && !parser_.is_done()) return cut_off("the server closed the connection");
@@ -79,19 +151,15 @@ class AnswerReader {
   }
 
   // False at the end of the stream.
-  Result<bool> receive(int fd) {
+  Result<bool> receive(Connection& connection) {
     const size_t old = raw_.size();
     raw_.resize(old + 65536);
-    ssize_t n = 0;
-    do {
-      n = ::recv(fd, raw_.data() + old, raw_.size() - old, 0);
-    } while (n < 0 && errno == EINTR);
-    raw_.resize(old + static_cast<size_t>(std::max<ssize_t>(n, 0)));
-    if (n >= 0) return n > 0;
-    if (errno == EAGAIN) {
-      return cut_off("silence for " + std::to_string(call_.silence.count()) + " ms");
-    }
-    return cut_off(std::strerror(errno));
+    const auto count = connection.read(std::span(raw_).subspan(old));
+    raw_.resize(old + (count.ok() ? *count : 0));
+    if (count.ok()) return *count > 0;
+    if (count.error().code() == Code::kDenied) return count.error();
+    if (count.error().code() != Code::kTimeout) return cut_off(count.error().message());
+    return cut_off("silence for " + std::to_string(call_.silence.count()) + " ms");
   }
 
   Status parse(bool more) {
@@ -141,9 +209,9 @@ std::optional<Error> HttpAnswer::error() const {
 }
 
 Result<HttpAnswer> http_exchange(const HttpCall& call) {
-  DVS_ASSIGN(const UniqueFd fd, connect_to(call));
-  send_request(fd.get(), call);
-  return AnswerReader(call).read(fd.get());
+  DVS_ASSIGN(Connection connection, Connection::open(call));
+  send_request(connection, call);
+  return AnswerReader(call).read(connection);
 }
 
 Result<HttpAnswer> http_call(const std::string& socket_path, const std::string& method,

@@ -1,6 +1,7 @@
 // One client's connection: reads one request, dispatches it, sends the answer, closes.
 #pragma once
 
+#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <memory>
 
@@ -13,6 +14,9 @@ namespace dvs {
 struct ServerState {
   Router router;
   bool closed = false;
+  HttpLimits limits;
+  std::shared_ptr<const tls::Identity> identity;  // of a server inside TLS
+  std::shared_ptr<const ApiTokens> tokens;        // null: none
 };
 
 // Owns itself by its pending operations; a Responder keeps it too.
@@ -20,10 +24,15 @@ class HttpConnection {
  public:
   virtual ~HttpConnection() = default;
   virtual void close() = 0;  // drops the client, answered or not
+  // Nobody knows yet what the client wants.
+  virtual bool waits_for_request() const = 0;
 };
 
 // Takes a connected socket and serves it.
 std::shared_ptr<HttpConnection> serve_connection(boost::asio::local::stream_protocol::socket socket,
+                                                 std::shared_ptr<const ServerState> state);
+// The same inside TLS. REQUIRES: state->identity.
+std::shared_ptr<HttpConnection> serve_connection(boost::asio::ip::tcp::socket socket,
                                                  std::shared_ptr<const ServerState> state);
 
 }  // namespace dvs

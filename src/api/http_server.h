@@ -1,5 +1,6 @@
-// The HTTP/JSON server behind the CLI: routes, typed answers, streams of events. Speaks over a
-// unix socket; what each route means is in docs/api.md and in src/node/routes.cc.
+// The HTTP/JSON server behind the CLI: routes, typed answers, streams of events. Speaks over a unix
+// socket, whose file says who may do everything, or inside TLS, where each caller has a role; what
+// each route means is in docs/api.md and in src/node/routes.cc.
 #pragma once
 
 #include <chrono>
@@ -11,8 +12,11 @@
 #include <string_view>
 #include <vector>
 
+#include "api/access.h"
 #include "base/executor.h"
 #include "base/json.h"
+#include "tls/client.h"
+#include "tls/session.h"
 
 namespace dvs {
 
@@ -22,6 +26,7 @@ struct HttpRequest {
   std::map<std::string, std::string> query;  // decoded
   std::vector<std::string> params;           // what the route's {} matched, decoded
   Json body;                                 // an object; {} when the request had none
+  Caller caller;
 };
 
 // Answers one request: either with reply()/fail() once, or with a stream of JSON lines. May be
@@ -47,20 +52,43 @@ using HttpHandler = std::function<void(HttpRequest, std::shared_ptr<Responder>)>
 class HttpServer {
  public:
   virtual ~HttpServer() = default;
-  // Path segments; "{}" matches one: add("GET", "/v1/dcs/{}", ...).
-  virtual void add(const std::string& method, const std::string& path, HttpHandler handler) = 0;
+  // Path segments; "{}" matches one: add("GET", "/v1/dcs/{}", ...). Callers of a lesser role are
+  // answered 403, those of none 401, whatever they ask for.
+  virtual void add(const std::string& method, const std::string& path, HttpHandler handler,
+                   Role role = Role::kAdmin) = 0;
+  virtual uint16_t port() const = 0;  // 0: of a unix socket
 };
 
 // Where a node's dvsd listens, unless it is told otherwise.
 constexpr const char* kNodeSocket = "/run/dvs/dvsd.sock";
 
-// Listens on a unix socket (an old socket file of a dead server is replaced; mode 0660). Bodies
-// over 1 MiB, bad JSON, unknown routes and wrong methods are answered by the server itself.
-// kConflict: somebody listens there already. The lock that decides it is the file
-// SOCKET_PATH.lock, which stays behind and means nothing when nobody holds it.
+// Listens on a unix socket (an old socket file of a dead server is replaced). It can be opened by
+// its owner, and by those of `group` if one is named (kNotFound: there is no such group); who can,
+// may do everything. Bodies over 1 MiB, bad JSON, unknown routes and wrong methods are answered by
+// the server itself. kConflict: somebody listens there already. The lock that decides it is the
+// file SOCKET_PATH.lock, which stays behind and means nothing when nobody holds it.
 // Closing the server closes its connections: their clients see an answer cut off.
 Result<std::unique_ptr<HttpServer>> open_http_server(Executor& executor,
-                                                     const std::string& socket_path);
+                                                     const std::string& socket_path,
+                                                     const std::string& group = {});
+
+// How much of a server those can take who have not yet said what they want.
+struct HttpLimits {
+  std::chrono::milliseconds request{10'000};  // for a whole request, handshake included, to arrive
+  size_t clients = 256;  // at a time; then the oldest of those without a request has to go
+};
+
+// Listens on TCP, for TLS 1.3. A caller is who his certificate says, by a role as its unit, or else
+// who his bearer token says; one whose certificate is not of the cluster's authority is not heard.
+// kInvalid, kConflict: the address.
+struct HttpsOptions {
+  std::string address;
+  uint16_t port = 0;  // 0: any; see HttpServer::port()
+  std::shared_ptr<const tls::Identity> identity;
+  std::shared_ptr<const ApiTokens> tokens;  // null: none
+  HttpLimits limits = {};
+};
+Result<std::unique_ptr<HttpServer>> open_https_server(Executor& executor, HttpsOptions options);
 
 // ---- client side, blocking; what the CLI and tests use -----------------------------------------
 
@@ -71,6 +99,16 @@ struct HttpAnswer {
   std::optional<Error> error() const;
 };
 
+// A server on TCP, and how it and the client prove to each other who they are.
+struct HttpsTarget {
+  std::string host;  // a name or a numeric address
+  uint16_t port = 0;
+  tls::Trust trust;
+  std::string token;  // empty: none
+};
+// "https://host:port", or "host:port"; IPv6 addresses in brackets. kInvalid: neither.
+Result<HttpsTarget> parse_https_target(std::string_view text);
+
 struct HttpCall {
   std::string socket_path;
   std::string method;
@@ -79,6 +117,7 @@ struct HttpCall {
   std::function<void(const Json&)> on_event;  // called for each line of a stream as it comes
   // How long the server may stay silent; 0: for ever.
   std::chrono::milliseconds silence{0};
+  std::optional<HttpsTarget> https = std::nullopt;  // instead of socket_path
 };
 
 // One request, and whatever the server answered to it. Errors are about the way there and back:

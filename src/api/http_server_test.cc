@@ -371,10 +371,10 @@ TEST_F(HttpServerTest, FilesThatAreNoSocketsAreLeftAlone) {
   EXPECT_TRUE(std::filesystem::is_directory(path));
 }
 
-TEST_F(HttpServerTest, TheSocketIsForOwnerAndGroup) {
+TEST_F(HttpServerTest, TheSocketIsForItsOwnerOnly) {
   struct stat info {};
   ASSERT_EQ(::stat(socket_.c_str(), &info), 0);
-  EXPECT_EQ(info.st_mode & 0777, 0660u);
+  EXPECT_EQ(info.st_mode & 0777, 0600u);
 }
 
 TEST_F(HttpServerTest, ClosingTheServerEndsItsClients) {

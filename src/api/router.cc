@@ -52,8 +52,9 @@ bool matches(const std::vector<std::string>& pattern, const std::vector<std::str
 
 }  // namespace
 
-void Router::add(const std::string& method, const std::string& path, HttpHandler handler) {
-  Route route{method, {}, std::move(handler)};
+void Router::add(const std::string& method, const std::string& path, HttpHandler handler,
+                 Role role) {
+  Route route{method, {}, std::move(handler), role};
   for (const auto part : split(std::string_view(path).substr(1), '/')) {
     route.segments.emplace_back(part);
   }
@@ -77,7 +78,7 @@ Result<Router::Match> Router::route(std::string_view target, HttpRequest& reques
     if (!matches(route.segments, segments, params)) continue;
     if (route.method == request.method) {
       request.params = std::move(params);
-      return Match{&route.handler, {}};
+      return Match{&route.handler, route.role, {}};
     }
     match.allowed += (match.allowed.empty() ? "" : ", ") + route.method;
   }

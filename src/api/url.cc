@@ -1,4 +1,5 @@
 #include <cctype>
+#include <charconv>
 
 #include "api/http_server.h"
 
@@ -42,6 +43,28 @@ Result<std::string> url_decode(std::string_view text) {
     i += 2;
   }
   return out;
+}
+
+Result<HttpsTarget> parse_https_target(std::string_view text) {
+  const Error bad(Code::kInvalid, "'" + std::string(text) + "' is not https://HOST:PORT");
+  constexpr std::string_view kScheme = "https://";
+  std::string_view rest = text;
+  if (rest.starts_with(kScheme)) rest.remove_prefix(kScheme.size());
+  if (rest.ends_with('/')) rest.remove_suffix(1);
+  const size_t colon = rest.rfind(':');
+  if (colon == std::string_view::npos || colon == 0) return bad;
+  std::string_view host = rest.substr(0, colon);
+  const std::string_view port = rest.substr(colon + 1);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+  } else if (host.find_first_of(":/?#@[] ") != std::string_view::npos) {
+    return bad;
+  }
+  HttpsTarget target;
+  target.host = host;
+  const auto [end, failed] = std::from_chars(port.data(), port.data() + port.size(), target.port);
+  if (failed != std::errc() || end != port.data() + port.size()) return bad;
+  return target;
 }
 
 }  // namespace dvs

@@ -15,7 +15,8 @@ struct HostPort {
   uint16_t port = 0;
 };
 
-constexpr std::string_view kScheme = "http://";
+constexpr std::string_view kPlain = "http://";
+constexpr std::string_view kSecure = "https://";
 constexpr std::string_view kNotInNames = "/?#@[] \t\r\n";
 
 std::string_view without_brackets(std::string_view host) {
@@ -31,10 +32,10 @@ bool host_is_plausible(std::string_view host) {
 }
 
 Result<HostPort> split(const std::string& url) {
-  const Error invalid(Code::kInvalid, "etcd endpoint '" + url + "' is not http://host:port");
+  const Error invalid(Code::kInvalid, "etcd endpoint '" + url + "' is not http(s)://host:port");
   std::string_view rest = url;
-  if (!rest.starts_with(kScheme)) return invalid;
-  rest.remove_prefix(kScheme.size());
+  if (!rest.starts_with(kPlain) && !wants_tls(url)) return invalid;
+  rest.remove_prefix(wants_tls(url) ? kSecure.size() : kPlain.size());
   if (rest.ends_with('/')) rest.remove_suffix(1);
   const size_t colon = rest.rfind(':');
   if (colon == std::string_view::npos || !host_is_plausible(rest.substr(0, colon))) return invalid;
@@ -47,13 +48,16 @@ Result<HostPort> split(const std::string& url) {
 
 }  // namespace
 
+bool wants_tls(const std::string& url) { return url.starts_with(kSecure); }
+
 Result<std::vector<Endpoint>> resolve_endpoint(Executor& executor, const std::string& url) {
   DVS_ASSIGN(const HostPort where, split(url));
-  std::string authority = url.substr(kScheme.size());
+  std::string authority = url.substr(url.find("://") + 3);
   if (authority.ends_with('/')) authority.pop_back();
   boost::system::error_code failed;
   const auto numeric = boost::asio::ip::make_address(where.host, failed);
-  if (!failed) return std::vector<Endpoint>{{tcp::endpoint(numeric, where.port), authority}};
+  if (!failed)
+    return std::vector<Endpoint>{{tcp::endpoint(numeric, where.port), authority, where.host}};
 
   const auto found =
       tcp::resolver(executor).resolve(where.host, std::to_string(where.port), failed);
@@ -62,7 +66,7 @@ Result<std::vector<Endpoint>> resolve_endpoint(Executor& executor, const std::st
                  "cannot look up etcd host '" + where.host + "': " + failed.message());
   }
   std::vector<Endpoint> endpoints;
-  for (const auto& entry : found) endpoints.push_back({entry.endpoint(), authority});
+  for (const auto& entry : found) endpoints.push_back({entry.endpoint(), authority, where.host});
   return endpoints;
 }
 

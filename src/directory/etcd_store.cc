@@ -4,6 +4,7 @@
 #include "directory/etcd_watch.h"
 #include "directory/http_pool.h"
 #include "directory/store.h"
+#include "tls/client.h"
 
 namespace dvs {
 namespace {
@@ -99,8 +100,17 @@ class EtcdStore final : public Store {
 
 Result<std::unique_ptr<Store>> open_etcd(Executor& executor, EtcdOptions options) {
   std::vector<Endpoint> endpoints;
+  std::shared_ptr<boost::asio::ssl::context> tls;
   for (const std::string& url : options.endpoints) {
-    DVS_ASSIGN(const auto resolved, resolve_endpoint(executor, url));
+    DVS_ASSIGN(auto resolved, resolve_endpoint(executor, url));
+    if (wants_tls(url) && tls == nullptr) {
+      DVS_ASSIGN(auto* const context, tls::client_context(options.tls));
+      tls = std::make_shared<boost::asio::ssl::context>(context);
+    }
+    if (!wants_tls(url) && !options.tls.empty()) {
+      return Error(Code::kInvalid, url + " is not https, but there are certificates for etcd");
+    }
+    for (Endpoint& endpoint : resolved) endpoint.tls = wants_tls(url) ? tls : nullptr;
     endpoints.insert(endpoints.end(), resolved.begin(), resolved.end());
   }
   if (endpoints.empty()) return Error(Code::kInvalid, "no etcd endpoint is given");

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
 #include <optional>
 #include <utility>
@@ -13,6 +12,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "directory/etcd_json.h"
+#include "directory/etcd_stream.h"
 
 namespace dvs {
 namespace {
@@ -78,7 +78,7 @@ class WatchSession final : public EtcdWatch, public std::enable_shared_from_this
   bool stopped_ = false;
   bool complained_ = false;  // this outage has been logged
   boost::asio::steady_timer retry_timer_;
-  std::optional<beast::tcp_stream> stream_;
+  std::optional<EtcdStream> stream_;
   beast::flat_buffer buffer_;
   http::request<http::string_body> request_;
   std::optional<http::response_parser<http::string_body>> parser_;
@@ -87,14 +87,14 @@ class WatchSession final : public EtcdWatch, public std::enable_shared_from_this
 
 void WatchSession::connect() {
   stream_.emplace(executor_);
-  stream_->expires_after(options_.connect_timeout);
-  stream_->async_connect(options_.endpoints[endpoint_].address, then(&WatchSession::send));
+  stream_->tcp().expires_after(options_.connect_timeout);
+  stream_->async_connect(options_.endpoints[endpoint_], then(&WatchSession::send));
 }
 
 void WatchSession::stop() {
   stopped_ = true;
   retry_timer_.cancel();
-  if (stream_) stream_->close();
+  if (stream_) stream_->tcp().close();
 }
 
 void WatchSession::send() {
@@ -121,7 +121,7 @@ void WatchSession::on_header() {
   if (parser_->get().result() != http::status::ok) {
     return retry("HTTP status " + std::to_string(parser_->get().result_int()));
   }
-  stream_->expires_never();
+  stream_->tcp().expires_never();
   receive();
 }
 
@@ -191,7 +191,7 @@ void WatchSession::on_canceled(const etcd::WatchUpdate& update) {
 }
 
 void WatchSession::retry(const std::string& reason) {
-  stream_->close();
+  stream_->tcp().close();
   const auto level = std::exchange(complained_, true) ? spdlog::level::debug : spdlog::level::warn;
   spdlog::log(level, "the watch on '{}' lost etcd at {} and tries again: {}", options_.prefix,
               options_.endpoints[endpoint_].authority, reason);

@@ -127,7 +127,7 @@ class FakeEtcdTest : public testing::Test {
 
 TEST_F(FakeEtcdTest, EndpointsOfAnotherFormAreRefused) {
   for (const char* url :
-       {"", "garbage", "127.0.0.1:2379", "https://127.0.0.1:2379", "http://", "http://:2379",
+       {"", "garbage", "127.0.0.1:2379", "https://127.0.0.1", "http://", "http://:2379",
         "http://127.0.0.1", "http://127.0.0.1:", "http://127.0.0.1:0", "http://127.0.0.1:65536",
         "http://127.0.0.1:2379/v3", "http://127.0.0.1:23x", "http://::1:2379", "http://[]:2379",
         "http://[name]:2379", "http://user@host:2379", "http://a b:2379"}) {
@@ -136,7 +136,8 @@ TEST_F(FakeEtcdTest, EndpointsOfAnotherFormAreRefused) {
     EXPECT_EQ(store.error().code(), Code::kInvalid) << url;
   }
   EXPECT_EQ(open_etcd(executor_, {}).error().code(), Code::kInvalid);
-  for (const char* url : {"http://127.0.0.1:1", "http://[::1]:65535", "http://localhost:2379/"}) {
+  for (const char* url : {"http://127.0.0.1:1", "http://[::1]:65535", "http://localhost:2379/",
+                          "https://127.0.0.1:1"}) {
     EXPECT_TRUE(open_etcd(executor_, {{url}}).ok()) << url;
   }
 }

@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
 #include <cerrno>
 #include <optional>
 
 #include "base/check.h"
+#include "directory/etcd_stream.h"
 
 namespace dvs {
 
@@ -29,7 +29,7 @@ struct HttpPool::Connection {
     return buffer.size() > 0 || got >= 0 || errno != EAGAIN;
   }
 
-  beast::tcp_stream stream;
+  EtcdStream stream;
   beast::flat_buffer buffer;
   size_t endpoint;
 };
@@ -86,7 +86,7 @@ void HttpPool::close() {
   const auto active = std::exchange(active_, {});
   idle_.clear();
   for (const CallPtr& call : active) {
-    call->connection->stream.close();
+    call->connection->stream.tcp().close();
     const auto done = std::exchange(call->done, nullptr);
   }
 }
@@ -151,9 +151,9 @@ void HttpPool::dial(const CallPtr& call, size_t endpoint) {
   --call->dials_left;
   call->connection = std::make_shared<Connection>(executor_, endpoint);
   const Clock::time_point share = Clock::now() + timeout_ / static_cast<int>(endpoints_.size());
-  call->connection->stream.expires_at(std::min(call->deadline, share));
+  call->connection->stream.tcp().expires_at(std::min(call->deadline, share));
   call->connection->stream.async_connect(
-      endpoints_[endpoint].address,
+      endpoints_[endpoint],
       [self = shared_from_this(), call](Failure failed) { self->on_dialed(call, failed); });
 }
 
@@ -177,7 +177,7 @@ void HttpPool::on_dialed(const CallPtr& call, Failure failed) {
 void HttpPool::send(const CallPtr& call) {
   auto& connection = *call->connection;
   call->request.set(http::field::host, endpoints_[connection.endpoint].authority);
-  connection.stream.expires_at(call->deadline);
+  connection.stream.tcp().expires_at(call->deadline);
   http::async_write(connection.stream, call->request,
                     [self = shared_from_this(), call](Failure failed, size_t) {
                       if (self->closed_) return;
@@ -190,7 +190,7 @@ void HttpPool::receive(const CallPtr& call) {
   auto& connection = *call->connection;
   call->parser.emplace();
   call->parser->body_limit(kMaxAnswerSize);
-  connection.stream.expires_at(call->deadline);
+  connection.stream.tcp().expires_at(call->deadline);
   http::async_read(connection.stream, connection.buffer, *call->parser,
                    [self = shared_from_this(), call](Failure failed, size_t) {
                      if (self->closed_) return;
@@ -205,7 +205,7 @@ void HttpPool::on_received(const CallPtr& call) {
   if (response.result() == http::status::service_unavailable) {
     leave_endpoint(endpoint);  // for example cut off from its leader: another may know better
   } else if (response.keep_alive() && endpoint == preferred_) {
-    call->connection->stream.expires_never();
+    call->connection->stream.tcp().expires_never();
     idle_.push_back(call->connection);
   }
   finish(call, HttpAnswer{response.result_int(), std::move(response.body())});

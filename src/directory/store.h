@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/executor.h"
+#include "tls/session.h"
 
 namespace dvs {
 
@@ -114,14 +115,16 @@ class Store {
 };
 
 struct EtcdOptions {
-  std::vector<std::string> endpoints;  // "http://host:port"; tried in turn
+  std::vector<std::string> endpoints;  // "http://host:port", "https://..."; tried in turn
   std::chrono::milliseconds request_timeout{2000};
+  tls::Files tls =
+      {};  // for https: whom to trust (empty: the system's), and our certificate if any
 };
 
 // A client of etcd's v3 JSON gateway. Host names are looked up here, once, blocking; numeric
-// addresses never block. kInvalid: an endpoint that is not of the form above (or none at all);
-// kUnavailable: a host name that cannot be looked up. An etcd that is down is no error here, only
-// in the requests. Destroy the Store before the executor.
+// addresses never block. kInvalid: an endpoint that is not of the form above (or none at all), a
+// file, or files without https; kUnavailable: a host name that cannot be looked up. An etcd that is
+// down is no error here, only in the requests. Destroy the Store before the executor.
 Result<std::unique_ptr<Store>> open_etcd(Executor& executor, EtcdOptions options);
 
 }  // namespace dvs

@@ -174,8 +174,11 @@ std::vector<std::string> dvsd_command(const Config& config, const std::string& n
   if (config.faults) command.push_back("--faults");
   if (config.tls) {
     const std::string files = tls_dir(config.dir) + "/nodes/";
-    command.insert(command.end(), {"--tls-ca", files + "ca.pem", "--tls-cert",
-                                   files + name + ".pem", "--tls-key", files + name + ".key"});
+    command.insert(command.end(),
+                   {"--tls-ca", files + "ca.pem", "--tls-cert", files + name + ".pem", "--tls-key",
+                    files + name + ".key", "--tls-crl", tls_dir(config.dir) + "/crl.pem"});
+  } else {
+    command.push_back("--plain");  // the network is the cluster's own, on this machine
   }
   command.insert(command.end(), config.dvsd_args.begin(), config.dvsd_args.end());
   return command;

@@ -32,8 +32,9 @@ Result<Config> config_from_json(const Json& json);
 Result<std::string> canonical_dir(const std::string& dir);
 
 std::string config_file(const std::string& dir);  // its presence marks DIR as a cluster's
-std::string tls_dir(const std::string& dir);      // the authority; nodes' certificates in nodes/
-std::string pid_file(const std::string& dir);     // "PID STARTTIME" of the supervisor
+std::string tls_dir(
+    const std::string& dir);  // the authority and its list; nodes' certificates in nodes/
+std::string pid_file(const std::string& dir);  // "PID STARTTIME" of the supervisor
 std::string control_socket(const std::string& dir);
 std::string supervisor_log(const std::string& dir);
 std::string etcd_dir(const std::string& dir);

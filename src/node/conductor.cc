@@ -66,9 +66,7 @@ Status Conductor::open_links_and_parts() {
   options.listen_address = context_.config.listen_address;
   options.listen_port = context_.config.listen_port;
   options.compress = context_.config.compress_links;
-  if (const tls::Files& files = context_.config.tls; !files.empty()) {
-    DVS_ASSIGN(options.tls, tls::Identity::load(files, context_.config.name));
-  }
+  options.tls = context_.config.tls;
   options.batch = context_.config.batch_links;
   LinkEvents events;
   events.on_up = [this](NodeId peer) {
@@ -94,16 +92,22 @@ Status Conductor::open_links_and_parts() {
   return {};
 }
 
+void Conductor::recheck_links() {
+  if (links_ != nullptr) links_->recheck();
+}
+
+// Frames whose checksum is right and whose contents make no sense are from a peer that is broken or
+// hostile: its link ends, and is logged and made anew no more often than any other.
 void Conductor::on_frame(NodeId peer, const wire::Frame& frame) {
   if (frame.type == wire::FrameType::kControl) {
     rpc_->on_frame(peer, frame.body.view());
   } else if (frame.type == wire::FrameType::kOperation) {
     auto operation = wire::decode_operation(frame.body);
-    if (!operation.ok()) return log::warn("node {}: {}", peer, operation.error().message());
+    if (!operation.ok()) return links_->drop(peer, operation.error().message());
     if (auto part = part_by_id(operation->dcid)) part->on_operation(peer, *operation);
   } else if (frame.type == wire::FrameType::kImage) {
     auto id = transfer_id(frame.body.view());
-    if (!id.ok()) return log::warn("node {}: {}", peer, id.error().message());
+    if (!id.ok()) return links_->drop(peer, id.error().message());
     for (const auto& [name, part] : parts_) part->on_image(peer, *id, frame.body.view());
   }
 }

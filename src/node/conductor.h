@@ -26,10 +26,19 @@ class Conductor : private Cluster::Listener, private Peers {
   // DC parts that an earlier dvsd left. `done` when the node is up. Then routes may be added.
   void start(Done<bool> done);
   void add_routes(HttpServer& server);
+  // What add_routes() adds.
+  struct ApiRoute {
+    Role role;
+    const char* method;
+    const char* path;
+  };
+  static std::vector<ApiRoute> api_routes();
+  // After the identity of its links was loaded again: ends those that would not be made now.
+  void recheck_links();
 
  private:
   using Reply = std::shared_ptr<Responder>;
-  using Route = void (Conductor::*)(const HttpRequest&, Reply);
+  struct Route;  // routes.cc
 
   // membership.cc
   void load(Done<bool> done);
@@ -83,7 +92,7 @@ class Conductor : private Cluster::Listener, private Peers {
   Result<std::pair<std::string, uint32_t>> locate(const std::string& dc, int endpoint) const;
 
   // routes.cc
-  void route(HttpServer& server, const char* method, const char* path, Route handler);
+  static const Route kRoutes[];
   Json dc_json(const DcRecord& record) const;
   void get_node(const HttpRequest& request, Reply reply);
   void get_nodes(const HttpRequest& request, Reply reply);

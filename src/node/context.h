@@ -30,7 +30,7 @@ struct NodeConfig {
   std::string pager;             // path of dvs-pager
   std::string tracer;            // path of dvs-tracer
   bool compress_links = false;
-  tls::Files tls;  // empty: links are plain
+  std::shared_ptr<tls::Identity> tls;  // none: links are plain
   bool batch_links = true;
   // What DCs see of the node's files, see ContainerSpec.
   std::vector<std::string> dc_shown, dc_writable, dc_hidden;

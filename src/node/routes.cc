@@ -40,30 +40,48 @@ bool contains(const std::vector<std::string>& list, const std::string& item) {
 
 }  // namespace
 
-void Conductor::route(HttpServer& server, const char* method, const char* path, Route handler) {
-  server.add(method, path, [this, handler](const HttpRequest& request, Reply reply) {
-    (this->*handler)(request, std::move(reply));
-  });
-}
+struct Conductor::Route {
+  ApiRoute what;
+  void (Conductor::*handler)(const HttpRequest&, Reply);
+};
+
+// Who may do what: viewers see, operators run, end and move processes, administrators do the rest.
+// (docs/api.md has the roles, too; a test compares.)
+const Conductor::Route Conductor::kRoutes[] = {
+    {{Role::kView, "GET", "/v1/node"}, &Conductor::get_node},
+    {{Role::kView, "GET", "/v1/nodes"}, &Conductor::get_nodes},
+    {{Role::kAdmin, "DELETE", "/v1/nodes/{}"}, &Conductor::delete_node},
+    {{Role::kView, "GET", "/v1/dcs"}, &Conductor::get_dcs},
+    {{Role::kAdmin, "POST", "/v1/dcs"}, &Conductor::post_dc},
+    {{Role::kAdmin, "DELETE", "/v1/dcs/{}"}, &Conductor::delete_dc},
+    {{Role::kAdmin, "POST", "/v1/dcs/{}/nodes"}, &Conductor::post_dc_node},
+    {{Role::kAdmin, "DELETE", "/v1/dcs/{}/nodes/{}"}, &Conductor::delete_dc_node},
+    {{Role::kOperate, "POST", "/v1/dcs/{}/processes"}, &Conductor::post_process},
+    {{Role::kView, "GET", "/v1/processes"}, &Conductor::get_processes},
+    {{Role::kOperate, "POST", "/v1/dcs/{}/endpoints/{}/kill"}, &Conductor::post_kill},
+    {{Role::kView, "GET", "/v1/dcs/{}/endpoints/{}/logs"}, &Conductor::get_logs},
+    {{Role::kOperate, "POST", "/v1/migrations"}, &Conductor::post_migration},
+    {{Role::kView, "GET", "/v1/migrations"}, &Conductor::get_migrations},
+    {{Role::kView, "GET", "/v1/migrations/{}"}, &Conductor::get_migration},
+    {{Role::kOperate, "POST", "/v1/migrations/{}/cancel"}, &Conductor::cancel_migration},
+    {{Role::kAdmin, "POST", "/v1/faults"}, &Conductor::post_fault},
+};
 
 void Conductor::add_routes(HttpServer& server) {
-  route(server, "GET", "/v1/node", &Conductor::get_node);
-  route(server, "GET", "/v1/nodes", &Conductor::get_nodes);
-  route(server, "DELETE", "/v1/nodes/{}", &Conductor::delete_node);
-  route(server, "GET", "/v1/dcs", &Conductor::get_dcs);
-  route(server, "POST", "/v1/dcs", &Conductor::post_dc);
-  route(server, "DELETE", "/v1/dcs/{}", &Conductor::delete_dc);
-  route(server, "POST", "/v1/dcs/{}/nodes", &Conductor::post_dc_node);
-  route(server, "DELETE", "/v1/dcs/{}/nodes/{}", &Conductor::delete_dc_node);
-  route(server, "POST", "/v1/dcs/{}/processes", &Conductor::post_process);
-  route(server, "GET", "/v1/processes", &Conductor::get_processes);
-  route(server, "POST", "/v1/dcs/{}/endpoints/{}/kill", &Conductor::post_kill);
-  route(server, "GET", "/v1/dcs/{}/endpoints/{}/logs", &Conductor::get_logs);
-  route(server, "POST", "/v1/migrations", &Conductor::post_migration);
-  route(server, "GET", "/v1/migrations", &Conductor::get_migrations);
-  route(server, "GET", "/v1/migrations/{}", &Conductor::get_migration);
-  route(server, "POST", "/v1/migrations/{}/cancel", &Conductor::cancel_migration);
-  route(server, "POST", "/v1/faults", &Conductor::post_fault);
+  for (const Route& route : kRoutes) {
+    server.add(
+        route.what.method, route.what.path,
+        [this, handler = route.handler](const HttpRequest& request, Reply reply) {
+          (this->*handler)(request, std::move(reply));
+        },
+        route.what.role);
+  }
+}
+
+std::vector<Conductor::ApiRoute> Conductor::api_routes() {
+  std::vector<ApiRoute> all;
+  for (const Route& route : kRoutes) all.push_back(route.what);
+  return all;
 }
 
 // ---- nodes ----

@@ -46,6 +46,12 @@ void Rpc::on_down(NodeId peer) {
   for (uint64_t id : lost) finish(id, Error(Code::kUnavailable, "the link to that node broke"));
 }
 
+// Numbers are easy to guess: an answer counts only from whom was asked.
+bool Rpc::asked(uint64_t id, NodeId peer) const {
+  const auto found = pending_.find(id);
+  return found != pending_.end() && found->second.node == peer;
+}
+
 void Rpc::on_frame(NodeId peer, std::string_view body) {
   auto parsed = parse_json(body);
   auto id = parsed.ok() ? json_get<uint64_t>(*parsed, "id") : Result<uint64_t>(parsed.error());
@@ -53,6 +59,8 @@ void Rpc::on_frame(NodeId peer, std::string_view body) {
     log::warn("node {} sent a control frame that makes no sense", peer);
   } else if (parsed->contains("call")) {
     serve(peer, *parsed);
+  } else if (!asked(*id, peer)) {
+    return;  // too late, or not its to give
   } else if (parsed->contains("error")) {
     finish(*id, error_from_json(parsed->at("error")));
   } else {

@@ -38,6 +38,7 @@ class Rpc {
     std::shared_ptr<boost::asio::steady_timer> timer;
   };
   void serve(NodeId peer, const Json& request);
+  bool asked(uint64_t id, NodeId peer) const;
   void finish(uint64_t id, Result<Json> result);
 
   Executor& executor_;

@@ -61,6 +61,7 @@ class Core final : public std::enable_shared_from_this<Core>, public LinkConnect
   bool send(NodeId id, wire::FrameType type, std::string_view head, const Bytes& bulk);
   bool congested(NodeId id) const;
   void drop(NodeId id, const std::string& reason);
+  void recheck();
 
   void on_frame(LinkConnection& connection, wire::Frame frame) override;
   void on_broken(LinkConnection& connection, const std::string& reason) override;
@@ -98,6 +99,7 @@ class Core final : public std::enable_shared_from_this<Core>, public LinkConnect
   void dial(Peer& peer);
   void redial_later(Peer& peer);
   void send_hello(LinkConnection& connection, NodeId to);
+  static Status check_subject(const tls::Subject& subject, const Peer& peer);
   Result<Hello> admit(const LinkConnection& connection, const wire::Frame& frame) const;
   void link_up(LinkConnection& connection, const Hello& hello);
   void take_down(Peer& peer, const std::string& reason);
@@ -176,6 +178,7 @@ LinkConnection::Settings Core::settings() const {
   return {.hello = options_.hello,
           .ping = options_.ping,
           .silence = options_.silence,
+          .backlog = options_.backlog,
           .compress = options_.compress,
           .batch = options_.batch,
           .tls = options_.tls};
@@ -223,6 +226,17 @@ void Core::drop(NodeId id, const std::string& reason) {
   if (peer == nullptr || !peer->up) return;
   take_down(*peer, reason);
   if (dials(id)) redial_later(*peer);
+}
+
+void Core::recheck() {
+  std::vector<std::pair<NodeId, std::string>> bad;
+  for (auto& [id, peer] : peers_) {
+    if (!peer.up) continue;
+    if (const Status good = peer.connection->recheck(); !good.ok()) {
+      bad.emplace_back(id, good.error().message());
+    }
+  }
+  for (const auto& [id, reason] : bad) drop(id, reason);
 }
 
 // ---- Accepting
@@ -289,6 +303,14 @@ void Core::send_hello(LinkConnection& connection, NodeId to) {
 
 // ---- Up and down
 
+Status Core::check_subject(const tls::Subject& subject, const Peer& peer) {
+  const bool is_node = subject.unit == tls::kNodeUnit;
+  if (is_node && subject.name == peer.name) return {};
+  return Error(Code::kDenied,
+               fmt::format("it says it is node {} ({}), but its certificate is {}'s{}", peer.id,
+                           peer.name, to_text(Json(subject.name)), is_node ? "" : ", no node"));
+}
+
 Result<Hello> Core::admit(const LinkConnection& connection, const wire::Frame& frame) const {
   if (frame.type != wire::FrameType::kHello) {
     return Error(Code::kCorrupt, "the first frame is not a hello");
@@ -299,11 +321,7 @@ Result<Hello> Core::admit(const LinkConnection& connection, const wire::Frame& f
   }
   const Peer* peer = find(hello.node);
   if (peer == nullptr) return Error(Code::kDenied, fmt::format("unknown node {}", hello.node));
-  if (const auto name = connection.certified(); name && *name != peer->name) {
-    return Error(Code::kDenied,
-                 fmt::format("it says it is node {} ({}), but its certificate is {}'s", hello.node,
-                             peer->name, Json(*name).dump()));
-  }
+  if (const auto subject = connection.certified()) DVS_TRY(check_subject(*subject, *peer));
   if (!connection.dialled() && dials(hello.node)) {
     return Error(Code::kDenied, fmt::format("node {} should be called, not call", hello.node));
   }
@@ -410,6 +428,7 @@ class LinksImpl : public Links {
   }
   bool congested(NodeId peer) const override { return core_->congested(peer); }
   void drop(NodeId peer, const std::string& reason) override { core_->drop(peer, reason); }
+  void recheck() override { core_->recheck(); }
 
  private:
   std::shared_ptr<Core> core_;

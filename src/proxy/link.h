@@ -35,7 +35,9 @@ struct LinkOptions {
   uint16_t listen_port = 0;    // 0: any; see Links::port()
   std::chrono::milliseconds reconnect{100};
   std::chrono::milliseconds ping{1000};     // sent when nothing else was, for this long
-  std::chrono::milliseconds silence{4000};  // no bytes for this long: the link is closed
+  std::chrono::milliseconds silence{4000};  // no bytes for this long: the link is closed; also
+                                            // when the peer takes none while there are some for it
+  size_t backlog = 512u << 20;              // more bytes that wait for the peer: likewise
   std::chrono::milliseconds hello{2000};    // to connect and say hello
   bool compress = false;  // what is large and gets smaller by it; any node understands it
   bool batch = true;      // frames of one turn of the event loop in one write
@@ -78,6 +80,8 @@ class Links {
   virtual bool congested(NodeId peer) const = 0;
   // Closes the connection as if it had broken (fault injection and tests); it will come back.
   virtual void drop(NodeId peer, const std::string& reason) = 0;
+  // After tls::Identity::reload(): closes the links of peers whose certificates do not do any more.
+  virtual void recheck() = 0;
 };
 
 // Starts to listen. Errors: kConflict (address in use), kInvalid (bad address), kInternal.

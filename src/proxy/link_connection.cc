@@ -114,7 +114,7 @@ void LinkConnection::ready() {
   write();
 }
 
-std::optional<std::string> LinkConnection::certified() const {
+std::optional<tls::Subject> LinkConnection::certified() const {
   if (tls_ == nullptr) return std::nullopt;
   return tls_->peer();
 }
@@ -184,6 +184,8 @@ bool LinkConnection::received(size_t count) {
 
 void LinkConnection::send(wire::FrameType type, std::string_view head, const Bytes& bulk) {
   DVS_CHECK(open_);
+  if (backlog_ > settings_.backlog) return overrun();
+  if (backlog_ == 0) taken_ = Clock::now();
   const auto packed =
       settings_.compress ? wire::compress(head, bulk.view()) : std::optional<wire::Compressed>();
   if (packed) {
@@ -197,6 +199,15 @@ void LinkConnection::send(wire::FrameType type, std::string_view head, const Byt
   if (started_ && at_once) (void)write_some();  // (an error comes again)
   if (started_ && !writing_) write_soon();
   if (backlog_ > kCongested) congested_ = true;
+}
+
+// A peer that takes less than there is for it must not cost the memory of this node. The handler is
+// told later, since it is the one that sends; until then nothing more is queued.
+void LinkConnection::overrun() {
+  boost::asio::post(socket_.get_executor(), [self = shared_from_this()] {
+    if (!self->open_) return;
+    self->broken(fmt::format("{} MiB wait for the peer", self->backlog_ >> 20));
+  });
 }
 
 void LinkConnection::append(wire::FrameType type, std::string_view head, const Bytes& bulk,
@@ -249,6 +260,7 @@ error_code LinkConnection::write_some() {
   const size_t count =
       tls_ == nullptr ? socket_.write_some(buffers, error) : write_sealed(buffers, error);
   full_ = error == boost::asio::error::would_block;
+  if (count > 0) taken_ = Clock::now();
   backlog_ -= count;
   written_ += count;
   while (!queue_.empty() && written_ >= queue_.front().size()) {
@@ -298,11 +310,15 @@ void LinkConnection::tick_identified(Clock::time_point now) {
   if (now - heard_ >= settings_.silence) {
     return broken(fmt::format("silent for {} ms", settings_.silence.count()));
   }
+  if (backlog_ > 0 && now - taken_ >= settings_.silence) {
+    return broken(fmt::format("takes nothing for {} ms", settings_.silence.count()));
+  }
   if (now - spoke_ >= settings_.ping) {
     spoke_ = now;
     if (backlog_ == 0) send(wire::FrameType::kPing, {});
   }
-  arm(std::min(heard_ + settings_.silence, spoke_ + settings_.ping));
+  const auto patience = std::min(heard_, backlog_ > 0 ? taken_ : now) + settings_.silence;
+  arm(std::min(patience, spoke_ + settings_.ping));
 }
 
 }  // namespace dvs

@@ -36,6 +36,7 @@ class LinkConnection : public std::enable_shared_from_this<LinkConnection> {
     std::chrono::milliseconds hello;  // to connect and to be identified
     std::chrono::milliseconds ping;
     std::chrono::milliseconds silence;
+    size_t backlog;
     bool compress;  // see LinkOptions
     bool batch;
     std::shared_ptr<tls::Identity> tls;  // none: plain
@@ -54,8 +55,10 @@ class LinkConnection : public std::enable_shared_from_this<LinkConnection> {
   void identify(NodeId peer);
   std::optional<NodeId> peer() const { return peer_; }
   std::optional<NodeId> dialled() const { return dialled_; }  // none: accepted
-  // The node that the peer's certificate names; none: without TLS. REQUIRES: a frame has come.
-  std::optional<std::string> certified() const;
+  // What the peer's certificate says; none: without TLS. REQUIRES: a frame has come.
+  std::optional<tls::Subject> certified() const;
+  // Whether the peer's certificate would still do. REQUIRES: a frame has come.
+  Status recheck() const { return tls_ == nullptr ? Status() : tls_->recheck(); }
 
   // Sends a frame whose body is `head`, then `bulk`. On an idle connection it is in the kernel on
   // return; what is sent from then on goes out together, when the event loop comes round.
@@ -89,6 +92,7 @@ class LinkConnection : public std::enable_shared_from_this<LinkConnection> {
   void tick();
   void tick_identified(Clock::time_point now);
   void broken(const std::string& reason);
+  void overrun();
 
   const Settings settings_;
   Handler& handler_;
@@ -120,6 +124,7 @@ class LinkConnection : public std::enable_shared_from_this<LinkConnection> {
   const Clock::time_point born_ = Clock::now();
   Clock::time_point heard_ = born_;  // bytes came
   Clock::time_point spoke_ = born_;  // a frame was sent
+  Clock::time_point taken_ = born_;  // the peer took bytes, or there were none for it
 };
 
 }  // namespace dvs

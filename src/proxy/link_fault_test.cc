@@ -129,6 +129,43 @@ TEST_F(LinkFaultTest, AFloodOfSilentConnectionsKeepsNobodyOut) {
   EXPECT_EQ(std::count_if(flood.begin(), flood.end(), held), 63);
 }
 
+// It says that it lives, and never reads: what waits for it is bounded, and so is the time.
+TEST_F(LinkFaultTest, APeerThatTakesNothingIsClosed) {
+  high.options.ping = milliseconds(20);
+  high.options.silence = milliseconds(300);
+  high.open();
+  high.links->expect(1, "n1", loopback(), 1);
+  RawPeer peer(high.links->port());
+  peer.write(hello_frame(good_hello(1, 2)));
+  ASSERT_TRUE(run_until(executor, [&] { return high.up[1]; }));
+  const std::string large(1 << 20, 'x');
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(high.send(1, large));
+  const std::string ping = wire::encode_frame(FrameType::kPing, "");
+  ASSERT_TRUE(run_until(executor, [&] {
+    if (high.downs.empty()) peer.write(ping);
+    return !high.downs.empty();
+  }));
+  EXPECT_EQ(high.downs[0], "takes nothing for 300 ms");
+}
+
+TEST_F(LinkFaultTest, WhatWaitsForAPeerIsBounded) {
+  high.options.backlog = 8u << 20;
+  open_pair();
+  high.links->expect(0, "n0", loopback(), 1);
+  RawPeer peer(high.links->port());
+  peer.write(hello_frame(good_hello(0, 2)));
+  ASSERT_TRUE(run_until(executor, [&] { return high.up[0]; }));
+  const std::string large(1 << 20, 'x');
+  for (int i = 0; i < 100; ++i) (void)high.send(0, large);  // from inside one turn of the loop
+  ASSERT_TRUE(run_until(executor, [&] { return !high.downs.empty(); }));
+  EXPECT_NE(high.downs[0].find("MiB wait for the peer"), std::string::npos) << high.downs[0];
+  EXPECT_LT(std::stoi(high.downs[0]), 10);
+  EXPECT_TRUE(high.up[1]);
+  ASSERT_TRUE(high.send(1, "others do not notice"));
+  EXPECT_TRUE(run_until(executor, [&] { return low.frames.size() == 1; }));
+  high.close();
+}
+
 TEST_F(LinkFaultTest, ASilentLinkIsClosed) {
   high.options.ping = milliseconds(20);
   high.options.silence = milliseconds(300);

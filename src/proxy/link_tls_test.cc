@@ -6,6 +6,7 @@
 
 #include "proxy/link_testing.h"
 #include "tls/authority.h"
+#include "tls/client.h"
 
 namespace dvs::link_testing {
 namespace {
@@ -28,8 +29,11 @@ class LinkTlsTest : public LinkTest {
     EXPECT_TRUE(made.ok()) << made.error().message();
     return {to + "/ca.pem", to + "/" + node + ".pem", to + "/" + node + ".key"};
   }
+  // The files of an identity stay, so that it can be loaded again.
   std::shared_ptr<tls::Identity> identity(const std::string& cluster, const std::string& node) {
-    auto loaded = tls::Identity::load(certify(cluster, node), node);
+    tls::Files files = certify(cluster, node);
+    files.revoked = dir_ + "/" + cluster + "/crl.pem";
+    auto loaded = tls::Identity::load(files, node);
     EXPECT_TRUE(loaded.ok()) << loaded.error().message();
     return loaded.ok() ? *loaded : nullptr;
   }
@@ -37,6 +41,7 @@ class LinkTlsTest : public LinkTest {
     low.options.tls = identity("one", "n1");
     high.options.tls = identity("one", "n2");
   }
+  void revoke(const std::string& node) { EXPECT_TRUE(tls::revoke(dir_ + "/one", node).ok()); }
   // Both try for a while; then an honest node comes up at once.
   void expect_no_link() {
     low.open();
@@ -128,6 +133,104 @@ TEST_F(LinkTlsTest, APlainNodeIsKeptOut) {
   give_identities();
   low.options.tls = nullptr;
   expect_no_link();
+}
+
+TEST_F(LinkTlsTest, ARevokedNodeIsKeptOut) {
+  low.options.tls = identity("one", "n1");
+  revoke("n1");
+  high.options.tls = identity("one", "n2");
+  expect_no_link();
+}
+
+TEST_F(LinkTlsTest, RevocationEndsTheLinkOfThatNodeOnly) {
+  give_identities();
+  open_pair();
+  Node third(executor, 0);
+  third.options.tls = identity("one", "n0");
+  third.open();
+  third.links->expect(2, "n2", loopback(), high.links->port());
+  high.links->expect(0, "n0", loopback(), 1);
+  ASSERT_TRUE(run_until(executor, [&] { return third.up[2] && high.up[0]; }));
+  revoke("n1");
+  ASSERT_TRUE(high.options.tls->reload().ok());
+  EXPECT_TRUE(high.up[1]) << "what is there goes on until it is looked at";
+  high.links->recheck();
+  ASSERT_TRUE(run_until(executor, [&] { return !high.up[1]; }));
+  EXPECT_NE(high.downs.back().find("certificate revoked"), std::string::npos) << high.downs.back();
+  run_for(executor, milliseconds(100));  // n1 tries again
+  EXPECT_FALSE(high.up[1]);
+  EXPECT_TRUE(high.up[0]);
+  EXPECT_EQ(third.ups, 1);
+  EXPECT_TRUE(third.downs.empty());
+  high.close();
+}
+
+TEST_F(LinkTlsTest, NewFilesAreUsedWithoutALinkBreaking) {
+  give_identities();
+  open_pair();
+  const std::string old = dir_ + "/one-nodes/n2";
+  ASSERT_TRUE(tls::certify(dir_ + "/one", "n2", dir_ + "/new").ok());
+  revoke("n2");  // also the new one
+  for (const char* end : {".key", ".pem"})
+    std::filesystem::rename(dir_ + "/new/n2" + end, old + end);
+  ASSERT_TRUE(high.options.tls->reload().ok());
+  high.links->recheck();
+  run_for(executor, milliseconds(50));
+  EXPECT_EQ(high.ups, 1) << "its own certificate is for others to judge";
+  EXPECT_TRUE(high.downs.empty());
+
+  std::filesystem::remove(old + ".pem");
+  EXPECT_FALSE(high.options.tls->reload().ok());
+  low.links->drop(2, "a test");
+  EXPECT_TRUE(run_until(executor, [&] { return low.ups == 2 && high.ups == 2; }))
+      << "what could not be read changes nothing";
+  ASSERT_TRUE(low.options.tls->reload().ok());
+  low.links->recheck();
+  ASSERT_TRUE(run_until(executor, [&] { return !low.up[2]; })) << "now n1 knows";
+}
+
+// What becomes of a connection whose hello is good, by this certificate: what was read until its
+// end.
+std::string say_hello(uint16_t port, const tls::Trust& trust) {
+  const UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  ::inet_pton(AF_INET, loopback().c_str(), &address.sin_addr);
+  if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) return "!";
+  auto client = tls::Client::open(fd.get(), trust);
+  if (!client.ok()) return client.error().message();
+  if (!(*client)->write(hello_frame(good_hello(1, 2))).ok()) return "cannot write";
+  std::string answer;
+  char bytes[4096];
+  for (;;) {
+    const auto count = (*client)->read(bytes);
+    if (!count.ok() || *count == 0) return answer;
+    answer.append(bytes, *count);
+    if (answer.size() > wire::kHeaderSize) return answer;
+  }
+}
+
+TEST_F(LinkTlsTest, AUsersCertificateMakesNoLink) {
+  give_identities();
+  high.open();
+  high.links->expect(1, "n1", loopback(), 1);
+  const std::string users = dir_ + "/users";
+  const auto answer_to = [&](const std::string& unit) {
+    const std::string to = users + unit;
+    EXPECT_TRUE(tls::certify(dir_ + "/one", {{"n1", unit}}, to).ok());
+    const tls::Trust trust{to + "/ca.pem", "", "node", to + "/n1.pem", to + "/n1.key"};
+    auto answer = std::async(std::launch::async, say_hello, high.links->port(), trust);
+    EXPECT_TRUE(run_until(
+        executor, [&] { return answer.wait_for(milliseconds(0)) == std::future_status::ready; }));
+    return answer.get();
+  };
+  EXPECT_EQ(answer_to("admin"), "");
+  EXPECT_EQ(answer_to("authority"), "");
+  EXPECT_EQ(high.ups, 0);
+  EXPECT_NE(answer_to("node"), "") << "the same, but a node's";
+  EXPECT_EQ(high.ups, 1);
+  high.close();
 }
 
 TEST_F(LinkTlsTest, GarbageAndSilenceHoldUpNobody) {

@@ -265,6 +265,12 @@ TEST_F(Refusals, DvsdWithWrongOptions) {
   EXPECT_NE(listen.exit_code, 0);
   EXPECT_NE(listen.output.find("--listen"), std::string::npos) << listen.output;
   args.back() = "127.0.0.1:0";
+  const ChildResult unprotected = run_dvsd({}, args);
+  EXPECT_NE(unprotected.exit_code, 0);
+  for (const char* way : {"--tls-cert", "--plain"}) {
+    EXPECT_NE(unprotected.output.find(way), std::string::npos) << unprotected.output;
+  }
+  args.push_back("--plain");
   const ChildResult nobody =
       run_dvsd({"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"}, args);
   EXPECT_NE(nobody.exit_code, 0);

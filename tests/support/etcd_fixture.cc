@@ -101,12 +101,14 @@ std::string local_url(int port) { return "http://127.0.0.1:" + std::to_string(po
 
 }  // namespace
 
-EtcdFixture::EtcdFixture(std::string dir) : dir_(std::move(dir)) {}
+EtcdFixture::EtcdFixture(std::string dir, Tls tls) : dir_(std::move(dir)), tls_(std::move(tls)) {}
 
-Result<std::unique_ptr<EtcdFixture>> EtcdFixture::create() {
+Result<std::unique_ptr<EtcdFixture>> EtcdFixture::create() { return create({}); }
+
+Result<std::unique_ptr<EtcdFixture>> EtcdFixture::create(Tls tls) {
   std::string dir = "/dev/shm/dvs-test-etcd.XXXXXX";
   if (::mkdtemp(dir.data()) == nullptr) return errno_error("cannot create " + dir);
-  std::unique_ptr<EtcdFixture> fixture(new EtcdFixture(dir));
+  std::unique_ptr<EtcdFixture> fixture(new EtcdFixture(dir, std::move(tls)));
   // Another program may take a port between our look and etcd's start: then with other ports.
   Status started;
   for (int attempt = 0; attempt < kStartAttempts; ++attempt) {
@@ -125,12 +127,17 @@ EtcdFixture::~EtcdFixture() {
   if (!removed.ok()) std::fprintf(stderr, "%s\n", removed.error().message().c_str());
 }
 
-std::string EtcdFixture::url() const { return local_url(client_port_); }
+std::string EtcdFixture::url() const {
+  std::string url = local_url(client_port_);
+  return tls_.authority.empty() ? url : url.insert(4, "s");
+}
 
 void EtcdFixture::choose_ports() {
   client_port_ = free_port();
   do peer_port_ = free_port();
   while (peer_port_ == client_port_);
+  do health_port_ = free_port();
+  while (health_port_ == client_port_ || health_port_ == peer_port_);
 }
 
 Status EtcdFixture::start() {
@@ -140,16 +147,20 @@ Status EtcdFixture::start() {
       "etcd", "--name", "test", "--data-dir", dir_ + "/data", "--logger", "zap",
       "--listen-client-urls", url(), "--advertise-client-urls", url(), "--listen-peer-urls", peer,
       "--initial-advertise-peer-urls", peer, "--initial-cluster", "test=" + peer,
-      "--unsafe-no-fsync",
+      "--listen-metrics-urls", local_url(health_port_), "--unsafe-no-fsync",
       // Leases have at least 1.5 election timeouts: allows those of one second.
       "--heartbeat-interval", "50", "--election-timeout", "500"};
+  if (!tls_.authority.empty()) {
+    arguments.insert(arguments.end(), {"--trusted-ca-file", tls_.authority, "--client-cert-auth",
+                                       "--cert-file", tls_.certificate, "--key-file", tls_.key});
+  }
   pid_ = spawn(std::move(arguments), dir_ + "/log");
   return wait_until_ready();
 }
 
 Status EtcdFixture::wait_until_ready() {
   const int64_t deadline = monotonic_ns() + kReadyNs;
-  while (!is_healthy(client_port_)) {
+  while (!is_healthy(health_port_)) {
     if (has_ended()) return failure("etcd has ended");
     if (monotonic_ns() > deadline) return failure("etcd did not answer in time");
     ::poll(nullptr, 0, kPollMs);

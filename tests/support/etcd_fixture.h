@@ -16,11 +16,16 @@ class EtcdFixture {
  public:
   // Starts etcd and waits until it answers (at most 20 s). The Error holds the end of its log.
   static Result<std::unique_ptr<EtcdFixture>> create();
+  // Inside TLS: clients need a certificate of `authority`.
+  struct Tls {
+    std::string authority, certificate, key;
+  };
+  static Result<std::unique_ptr<EtcdFixture>> create(Tls tls);
   ~EtcdFixture();
   EtcdFixture(const EtcdFixture&) = delete;
   EtcdFixture& operator=(const EtcdFixture&) = delete;
 
-  std::string url() const;  // "http://127.0.0.1:port", the same over restarts
+  std::string url() const;  // "http(s)://127.0.0.1:port", the same over restarts
   pid_t pid() const { return pid_; }
 
   void kill();     // SIGKILL, and waits until it is gone
@@ -30,15 +35,17 @@ class EtcdFixture {
   void compact(int64_t revision);  // forgets what was before `revision`
 
  private:
-  explicit EtcdFixture(std::string dir);
+  EtcdFixture(std::string dir, Tls tls);
   void choose_ports();
   Status wait_until_ready();
   bool has_ended();
   Error failure(const std::string& what) const;
 
   const std::string dir_;
+  const Tls tls_;  // empty: plain
   int client_port_ = 0;
   int peer_port_ = 0;
+  int health_port_ = 0;  // never inside TLS
   pid_t pid_ = -1;
 };
 
