@@ -135,6 +135,11 @@ void Coordinator::start(const RunningPtr& running) {
   running->started_ns = scheduler_.monotonic_ns();
   running_[record.id] = running;
   faults_.die_at(Fault::kCoordinatorDiesChecked);
+  write_start(running);
+}
+
+void Coordinator::write_start(const RunningPtr& running) {
+  const MigrationRecord& record = running->record;
   const std::string lock = keys_.lock(record.dc, record.task);
   std::vector<Compare> compares = {Compare::absent(lock),
                                    Compare::absent(keys_.migration(record.id))};
@@ -145,23 +150,46 @@ void Coordinator::start(const RunningPtr& running) {
   std::vector<Change> changes = {Change::put(lock, record.id),
                                  Change::put(keys_.migration(record.id), to_text(to_json(record)))};
   store_.txn(std::move(compares), std::move(changes), [this, running](Result<TxnResult> result) {
-    if (result.ok() && !result->applied) {
-      running_.erase(running->record.id);
-      return refuse(
-          running,
-          Error(Code::kConflict,
-                "another migration of that process is under way, or it has just moved; try again"));
-    }
-    faults_.die_at(Fault::kCoordinatorDiesStarted);
-    if (!result.ok() && running->revision == 0) {
-      // Unknown whether it was written; if it was, the record's arrival or the time-out will tell.
-      log::warn("migration {}: START: {}", running->record.id, result.error().message());
-    }
-    if (running->record.state == MigrationState::kActive) return on_active(running);
-    if (running->request.timeout) {
-      set_alarm(running, *running->request.timeout, [this, running] { copying_is_late(running); });
-    }
+    if (running->revision != 0 || (result.ok() && result->applied)) return on_started(running);
+    if (result.ok()) return look_for_start(running);
+    log::warn("migration {}: START: {}", running->record.id, result.error().message());
+    start_again(running);
   });
+}
+
+// Whether it was written is not known; written twice it cannot be.
+void Coordinator::start_again(const RunningPtr& running) {
+  const auto limit = running->request.timeout.value_or(kFrozenLimit);
+  if (elapsed_ms(*running) > static_cast<double>(limit.count())) {
+    running_.erase(running->record.id);
+    return refuse(running, Error(Code::kTimeout, "the directory did not take the START in time"));
+  }
+  scheduler_.after(kAskAgain, [this, running] {
+    if (running->revision != 0) return on_started(running);
+    write_start(running);
+  });
+}
+
+// It is not taken: it was written by an earlier try, or somebody else was quicker.
+void Coordinator::look_for_start(const RunningPtr& running) {
+  store_.range(keys_.migration(running->record.id), [this, running](Result<RangeResult> found) {
+    if (!found.ok()) return start_again(running);
+    if (!found->items.empty()) return on_started(running);
+    running_.erase(running->record.id);
+    refuse(
+        running,
+        Error(Code::kConflict,
+              "another migration of that process is under way, or it has just moved; try again"));
+  });
+}
+
+void Coordinator::on_started(const RunningPtr& running) {
+  faults_.die_at(Fault::kCoordinatorDiesStarted);
+  if (!is_open(running->record.state)) return;
+  if (running->record.state == MigrationState::kActive) return on_active(running);
+  if (running->request.timeout) {
+    set_alarm(running, *running->request.timeout, [this, running] { copying_is_late(running); });
+  }
 }
 
 // The process is being stopped: from here on it cannot last for long.
@@ -194,10 +222,6 @@ void Coordinator::set_alarm(const RunningPtr& running, std::chrono::milliseconds
 // The time allowed is over: ROLLBACK, unless it has an outcome already. Asked until one is known.
 void Coordinator::give_up(const RunningPtr& running) {
   if (!is_open(running->record.state)) return;
-  if (running->revision == 0) {
-    running_.erase(running->record.id);
-    return running->done(Error(Code::kTimeout, "the directory did not take the START in time"));
-  }
   MigrationRecord record = running->record;
   record.state = MigrationState::kRolledBack;
   record.reason = "not finished within the time allowed";

@@ -94,6 +94,10 @@ class Coordinator {
   void refuse(const RunningPtr& running, const Error& why);
   Status choose(Running& running, const Json& description) const;
   void start(const RunningPtr& running);
+  void write_start(const RunningPtr& running);
+  void start_again(const RunningPtr& running);
+  void look_for_start(const RunningPtr& running);
+  void on_started(const RunningPtr& running);
   void on_active(const RunningPtr& running);
   void copying_is_late(const RunningPtr& running);
   std::string new_id();

@@ -214,18 +214,26 @@ EndpointRecord DcPart::record_of(uint32_t slot, const std::string& task,
   return record;
 }
 
-// Until it is bound, has died, or somebody else has the endpoint.
+// Until it is bound, has died, or somebody else has the endpoint. It may be bound already, by a
+// transaction that was not answered.
 void DcPart::bind_again(const EndpointRecord& record) {
-  if (!find_thread(record.tid).has_value()) return remember_unbound(record.slot, std::nullopt);
+  const auto* entry = context_.cluster.endpoint(record_.name, record.slot);
+  const bool gone = !find_thread(record.tid).has_value();
+  if (gone || entry != nullptr) remember_unbound(record.slot, std::nullopt);
+  if (gone) return;
+  if (entry != nullptr) {
+    const bool bound = entry->record.node == context_.id && entry->record.task == record.task &&
+                       entry->record.tid == record.tid;
+    if (bound) return bind_local(entry->record, entry->incarnation, [] {});
+    return log::error("DC {}: endpoint {} has been bound by another process", record_.name,
+                      region_.number_of(record.slot));
+  }
   log::warn("DC {}: endpoint {} was lost with this node's lease; binding it again", record_.name,
             region_.number_of(record.slot));
   bind_in_directory(record, [weak = weak_from_this(), record](Result<int> bound) {
     auto self = weak.lock();
     if (self == nullptr) return;
-    if (bound.ok() || bound.error().code() == Code::kConflict) {
-      if (!bound.ok()) log::error("{}", bound.error().message());
-      return self->remember_unbound(record.slot, std::nullopt);
-    }
+    if (bound.ok()) return self->remember_unbound(record.slot, std::nullopt);
     run_after(self->context_.executor, kBindAgain, [weak, record] {
       if (auto again = weak.lock()) again->bind_again(record);
     });

@@ -130,6 +130,7 @@ Status DcPart::describe_task(uint32_t slot, TaskDescription& description,
   }
   DVS_ASSIGN(auto threads, threads_of_cgroup(context_.cgroups.dir(cgroup_of(task->id))));
   for (const ThreadIds& ids : threads) {
+    if (!runs_in_dc(ids.host_pid)) continue;  // an engine that waits for a move which was given up
     description.threads.push_back(ids.dc_tid);
     if (ids.host_tid != ids.host_pid) continue;
     description.pids.push_back(ids.dc_pid);

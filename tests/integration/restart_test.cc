@@ -2,6 +2,9 @@
 #include <signal.h>
 #include <spdlog/fmt/fmt.h>
 
+#include <chrono>
+#include <thread>
+
 #include "base/file.h"
 #include "cluster_fixture.h"
 
@@ -89,6 +92,74 @@ TEST_F(Restart, WhatAProcessWroteMeanwhileIsInItsLog) {
   }
   must_move(spinner, "n1");
   EXPECT_EQ(log(spinner).compare(0, text.size(), text), 0) << "the log changed";
+}
+
+// A migration whose START could not be written is answered soon, whatever time it is allowed.
+TEST_F(Restart, EtcdIsAwayWhenAMigrationBegins) {
+  make_dc("lab");
+  const Process server = run("lab", "n1", 5, {"echo_server"});
+  ASSERT_TRUE(wait_log(server, "ready"));
+  ASSERT_OK(local::stop_etcd(dir()));
+  std::thread back([] {
+    std::this_thread::sleep_for(500ms);
+    EXPECT_OK(local::start_etcd(dir()));
+  });
+  const auto began = std::chrono::steady_clock::now();
+  how_ = {{"algorithm", "pre-copy"}};
+  const auto end = migrate(server, "n2");
+  back.join();
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 15s);
+  ASSERT_OK(end);
+  EXPECT_EQ(end->at("state"), "committed");
+}
+
+// A dvsd that dies while its node is taken for dead: the next one binds the processes again.
+TEST_F(Restart, ADvsdThatDiesAfterItsLeaseBindsItsProcessesAgain) {
+  make_dc("lab");
+  const Process server = run("lab", "n2", 5, {"echo_server"});
+  ASSERT_TRUE(wait_log(server, "ready"));
+  const pid_t dvsd = node("n2").dvsd_pid;
+  ASSERT_EQ(::kill(dvsd, SIGSTOP), 0);
+  EXPECT_TRUE(eventually([&] { return state_of("n2") == "down"; }, 30s));
+  ASSERT_EQ(::kill(dvsd, SIGKILL), 0);
+  await_dvsd("n2", dvsd);
+  EXPECT_TRUE(
+      eventually([&] { return place(server) == std::make_pair(std::string("n2"), server.pid); }));
+  expect_serves(server, "n1");
+}
+
+// The process has gone on from where it went when the dvsd that let it go comes back: the frozen
+// copy that was left does not run.
+TEST_F(Restart, ACopyThatWasLeftBehindDoesNotRun) {
+  make_dc("lab");
+  const Process server = run("lab", "n1", 5, {"echo_server"});
+  ASSERT_TRUE(wait_log(server, "ready"));
+  const pid_t dvsd = node("n1").dvsd_pid;
+  via_ = "n3";
+  arm("n1", "source-dies-committed", true);  // it stops there
+  how_ = {{"algorithm", "total-copy"}};
+  must_move(server, "n2");
+  must_move(server, "n3");
+  ASSERT_EQ(::kill(dvsd, SIGKILL), 0);
+  await_dvsd("n1", dvsd);
+  EXPECT_TRUE(eventually([&] { return copies(server) == 1; })) << copies(server);
+  EXPECT_EQ(place(server).first, "n3");
+  expect_serves(server, "n2");
+}
+
+// What was prepared for a migration that never began is in nobody's way.
+TEST_F(Restart, ACoordinatorDiesBeforeItsMigrationBegins) {
+  make_dc("lab");
+  const Process server = run("lab", "n1", 5, {"echo_server"});
+  ASSERT_TRUE(wait_log(server, "ready"));
+  const pid_t dvsd = node("n3").dvsd_pid;
+  arm("n3", "coordinator-dies-checked");
+  via_ = "n3";
+  EXPECT_FALSE(migrate(server, "n2").ok());
+  await_dvsd("n3", dvsd);
+  via_ = "n1";
+  must_move(server, "n2");
+  must_move(server, "n3");
 }
 
 }  // namespace

@@ -10,7 +10,7 @@ enum class Bug {
   kNone,
   kOutcomeNotCompared,       // the directory takes every proposal
   kResumedBeforeTheOutcome,  // a restored process does not wait
-  kThawedOnFailure,          // the source lets it go on when its dump has failed, without asking
+  kThawedOnLinkLoss,         // the source lets it go on when the link breaks, without asking
   kEndedWhileOwed,           // the source ends its copy at COMMIT, whatever is owed
   kHeldTreeForgotten,        // a dvsd that restarts does not find the restored process
   kTaskForgotten,            // ... the frozen process
@@ -30,7 +30,7 @@ struct PlantedBug {
 inline constexpr std::array<PlantedBug, 13> kBugs = {{
     {Bug::kOutcomeNotCompared, "outcome-not-compared"},
     {Bug::kResumedBeforeTheOutcome, "resumed-before-the-outcome"},
-    {Bug::kThawedOnFailure, "thawed-on-failure"},
+    {Bug::kThawedOnLinkLoss, "thawed-on-link-loss"},
     {Bug::kEndedWhileOwed, "ended-while-owed"},
     {Bug::kHeldTreeForgotten, "held-tree-forgotten"},
     {Bug::kTaskForgotten, "task-forgotten"},

@@ -14,6 +14,9 @@ namespace {
 using dvs::Json;
 using namespace dvs::sim;
 
+// From so many seeds on each step and each crash point has to have been come by.
+constexpr uint64_t kSeedsForAll = 2000;
+
 struct Asked {
   uint64_t seeds = 1000;
   uint64_t first = 1;
@@ -114,7 +117,7 @@ int run(const Asked& asked) {
   const Json report = summary(sum, took.count());
   std::printf("%s\n", report.dump(2).c_str());
   if (!asked.output.empty()) std::ofstream(asked.output) << report.dump(2) << "\n";
-  const int gaps = asked.seeds >= 1000 && failures == 0 ? print_gaps(sum) : 0;
+  const int gaps = asked.seeds >= kSeedsForAll && failures == 0 ? print_gaps(sum) : 0;
   if (failures > 0) {
     std::printf("%lu seeds failed; look at one: dvs-sim --first %lu --seeds 1 --trace\n", failures,
                 seed);
