@@ -17,14 +17,14 @@ constexpr std::string_view kEvents[] = {"copying opened", "started",      "round
 
 }  // namespace
 
-std::string_view role_name(Role role) { return role == Role::kSource ? "source" : "target"; }
+std::string_view side_name(Side side) { return role == Side::kSource ? "source" : "target"; }
 std::string_view phase_name(Phase phase) { return kPhases[static_cast<size_t>(phase)]; }
 std::string_view event_name(Event event) { return kEvents[static_cast<size_t>(event)]; }
 
-const Step& step_of(Role role, Phase from, Event on) {
+const Step& step_of(Side side, Phase from, Event on) {
   const auto* found = std::find_if(kSteps.begin(), kSteps.end(), [&](const Step& step) {
     const bool fits = step.from == from || (step.from == Phase::kAny && from != Phase::kFinished);
-    return step.role == role && fits && step.on == on;
+    return step.side == side && fits && step.on == on;
   });
   DVS_CHECK(found != kSteps.end());
   return *found;

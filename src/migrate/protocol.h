@@ -11,7 +11,7 @@
 
 namespace dvs {
 
-enum class Role { kSource, kTarget };
+enum class Side { kSource, kTarget };
 
 enum class Phase {
   kBegun,
@@ -47,7 +47,7 @@ enum class Event {
 };
 
 struct Step {
-  Role role;
+  Side side;
   Phase from;
   Event on;
   Phase to;
@@ -55,40 +55,40 @@ struct Step {
 };
 
 inline constexpr std::array<Step, 19> kSteps = {{
-    {Role::kSource, Phase::kBegun, Event::kCopyingOpened, Phase::kCopying, "copies a round"},
-    {Role::kSource, Phase::kBegun, Event::kStarted, Phase::kSettling,
+    {Side::kSource, Phase::kBegun, Event::kCopyingOpened, Phase::kCopying, "copies a round"},
+    {Side::kSource, Phase::kBegun, Event::kStarted, Phase::kSettling,
      "waits until none of its threads is between the gate and its next wait"},
-    {Role::kSource, Phase::kCopying, Event::kRoundCopied, Phase::kCopying,
+    {Side::kSource, Phase::kCopying, Event::kRoundCopied, Phase::kCopying,
      "copies another round, or proposes START"},
-    {Role::kSource, Phase::kCopying, Event::kStarted, Phase::kSettling,
+    {Side::kSource, Phase::kCopying, Event::kStarted, Phase::kSettling,
      "waits until none of its threads is between the gate and its next wait"},
-    {Role::kSource, Phase::kSettling, Event::kSettled, Phase::kFreezing, "freezes the cgroup"},
-    {Role::kSource, Phase::kFreezing, Event::kFrozen, Phase::kSyncing,
+    {Side::kSource, Phase::kSettling, Event::kSettled, Phase::kFreezing, "freezes the cgroup"},
+    {Side::kSource, Phase::kFreezing, Event::kFrozen, Phase::kSyncing,
      "copies what has changed since the last round"},
-    {Role::kSource, Phase::kFreezing, Event::kFrozenWhole, Phase::kDumping, "dumps"},
-    {Role::kSource, Phase::kSyncing, Event::kSynced, Phase::kDumping, "dumps"},
-    {Role::kSource, Phase::kDumping, Event::kDumped, Phase::kSending, "sends images, capsule, log"},
-    {Role::kSource, Phase::kSending, Event::kSent, Phase::kWaiting, "waits for the outcome"},
-    {Role::kSource, Phase::kAny, Event::kFailed, Phase::kWaiting, "proposes ROLLBACK"},
-    {Role::kSource, Phase::kAny, Event::kCommitted, Phase::kFinished,
+    {Side::kSource, Phase::kFreezing, Event::kFrozenWhole, Phase::kDumping, "dumps"},
+    {Side::kSource, Phase::kSyncing, Event::kSynced, Phase::kDumping, "dumps"},
+    {Side::kSource, Phase::kDumping, Event::kDumped, Phase::kSending, "sends images, capsule, log"},
+    {Side::kSource, Phase::kSending, Event::kSent, Phase::kWaiting, "waits for the outcome"},
+    {Side::kSource, Phase::kAny, Event::kFailed, Phase::kWaiting, "proposes ROLLBACK"},
+    {Side::kSource, Phase::kAny, Event::kCommitted, Phase::kFinished,
      "makes the endpoints remote; ends the frozen copy once nobody is owed its memory"},
-    {Role::kSource, Phase::kAny, Event::kRolledBack, Phase::kFinished, "thaws, opens the gates"},
-    {Role::kTarget, Phase::kReceiving, Event::kReceived, Phase::kRestoring,
+    {Side::kSource, Phase::kAny, Event::kRolledBack, Phase::kFinished, "thaws, opens the gates"},
+    {Side::kTarget, Phase::kReceiving, Event::kReceived, Phase::kRestoring,
      "restores, holds before the first instruction"},
-    {Role::kTarget, Phase::kRestoring, Event::kRestored, Phase::kDeciding, "proposes COMMIT"},
-    {Role::kTarget, Phase::kReceiving, Event::kFailed, Phase::kWaiting, "proposes ROLLBACK"},
-    {Role::kTarget, Phase::kRestoring, Event::kFailed, Phase::kWaiting, "proposes ROLLBACK"},
-    {Role::kTarget, Phase::kAny, Event::kCommitted, Phase::kFinished,
+    {Side::kTarget, Phase::kRestoring, Event::kRestored, Phase::kDeciding, "proposes COMMIT"},
+    {Side::kTarget, Phase::kReceiving, Event::kFailed, Phase::kWaiting, "proposes ROLLBACK"},
+    {Side::kTarget, Phase::kRestoring, Event::kFailed, Phase::kWaiting, "proposes ROLLBACK"},
+    {Side::kTarget, Phase::kAny, Event::kCommitted, Phase::kFinished,
      "takes the endpoints in, lets the process run"},
-    {Role::kTarget, Phase::kAny, Event::kRolledBack, Phase::kFinished, "ends what was restored"},
+    {Side::kTarget, Phase::kAny, Event::kRolledBack, Phase::kFinished, "ends what was restored"},
 }};
 
-std::string_view role_name(Role role);
+std::string_view side_name(Side side);
 std::string_view phase_name(Phase phase);  // "copying"
 std::string_view event_name(Event event);  // "round copied"
 
 // The step from `from` on `on`. Aborts when there is none: that is a mistake of ours, and to go on
 // could make a second copy of a process.
-const Step& step_of(Role role, Phase from, Event on);
+const Step& step_of(Side side, Phase from, Event on);
 
 }  // namespace dvs

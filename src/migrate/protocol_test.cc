@@ -16,7 +16,7 @@ TEST(Protocol, TheDocumentHasItsSteps) {
   ASSERT_TRUE(document.ok());
   for (const Step& step : kSteps) {
     std::string row;
-    for (const std::string_view cell : {role_name(step.role), phase_name(step.from),
+    for (const std::string_view cell : {side_name(step.side), phase_name(step.from),
                                         event_name(step.on), phase_name(step.to), step.action}) {
       row += "| " + std::string(cell) + " ";
     }
@@ -26,29 +26,29 @@ TEST(Protocol, TheDocumentHasItsSteps) {
 }
 
 TEST(Protocol, EachStepIsThereOnce) {
-  std::set<std::tuple<Role, Phase, Event>> seen;
+  std::set<std::tuple<Side, Phase, Event>> seen;
   for (const Step& step : kSteps) {
-    EXPECT_TRUE(seen.emplace(step.role, step.from, step.on).second) << event_name(step.on);
-    EXPECT_EQ(&step_of(step.role, step.from == Phase::kAny ? Phase::kWaiting : step.from, step.on),
+    EXPECT_TRUE(seen.emplace(step.side, step.from, step.on).second) << event_name(step.on);
+    EXPECT_EQ(&step_of(step.side, step.from == Phase::kAny ? Phase::kWaiting : step.from, step.on),
               &step);
   }
 }
 
 TEST(Protocol, AnOutcomeMayComeInEveryPhaseButOnce) {
-  for (const Role role : {Role::kSource, Role::kTarget}) {
+  for (const Side side : {Side::kSource, Side::kTarget}) {
     for (const Event outcome : {Event::kCommitted, Event::kRolledBack}) {
       for (const Step& step : kSteps) {
-        if (step.role != role || step.from == Phase::kAny) continue;
-        EXPECT_EQ(step_of(role, step.from, outcome).to, Phase::kFinished);
+        if (step.side != side || step.from == Phase::kAny) continue;
+        EXPECT_EQ(step_of(side, step.from, outcome).to, Phase::kFinished);
       }
-      EXPECT_DEATH(step_of(role, Phase::kFinished, outcome), "check failed");
+      EXPECT_DEATH(step_of(side, Phase::kFinished, outcome), "check failed");
     }
   }
 }
 
 TEST(Protocol, WhatCannotFollowEndsTheProgram) {
-  EXPECT_DEATH(step_of(Role::kSource, Phase::kCopying, Event::kFrozen), "check failed");
-  EXPECT_DEATH(step_of(Role::kTarget, Phase::kReceiving, Event::kRestored), "check failed");
+  EXPECT_DEATH(step_of(Side::kSource, Phase::kCopying, Event::kFrozen), "check failed");
+  EXPECT_DEATH(step_of(Side::kTarget, Phase::kReceiving, Event::kRestored), "check failed");
 }
 
 }  // namespace

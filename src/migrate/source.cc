@@ -18,7 +18,7 @@ Source::Source(const Protocol& protocol, SourceHost& host, MigrationRecord recor
       schedule_({.max_downtime = std::chrono::milliseconds(record_.max_downtime_ms)}) {}
 
 void Source::step(Event event) {
-  const Step& step = step_of(Role::kSource, phase_, event);
+  const Step& step = step_of(Side::kSource, phase_, event);
   protocol_.faults.on_step(step);
   phase_ = step.to;
 }

@@ -11,7 +11,7 @@ Target::Target(const Protocol& protocol, TargetHost& host, MigrationRecord recor
       receiver_(host.image_directory(record_)) {}
 
 void Target::step(Event event) {
-  const Step& step = step_of(Role::kTarget, phase_, event);
+  const Step& step = step_of(Side::kTarget, phase_, event);
   protocol_.faults.on_step(step);
   phase_ = step.to;
 }

@@ -48,7 +48,7 @@ void SimFaults::die_at(Fault fault) {
 }
 
 void SimFaults::on_step(const Step& step) {
-  world_.trace("{} {}: {} --{}--> {}", world_.machine(node_).name, role_name(step.role),
+  world_.trace("{} {}: {} --{}--> {}", world_.machine(node_).name, side_name(step.side),
                phase_name(step.from), event_name(step.on), phase_name(step.to));
   for (const Step& each : kSteps) {
     if (&each == &step) ++world_.tally().steps[&each];
