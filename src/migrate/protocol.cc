@@ -17,7 +17,7 @@ constexpr std::string_view kEvents[] = {"copying opened", "started",      "round
 
 }  // namespace
 
-std::string_view side_name(Side side) { return role == Side::kSource ? "source" : "target"; }
+std::string_view side_name(Side side) { return side == Side::kSource ? "source" : "target"; }
 std::string_view phase_name(Phase phase) { return kPhases[static_cast<size_t>(phase)]; }
 std::string_view event_name(Event event) { return kEvents[static_cast<size_t>(event)]; }
 
