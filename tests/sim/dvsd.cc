@@ -24,7 +24,6 @@ std::string describe(const wire::Operation& operation) {
 }
 
 constexpr char kOperationFrame = 'O';
-constexpr char kImageFrame = 'I';
 constexpr char kRequestFrame = 'Q';
 constexpr char kAnswerFrame = 'A';
 

@@ -16,6 +16,7 @@
 namespace dvs::sim {
 
 constexpr const char* kDc = "DC0";
+constexpr char kImageFrame = 'I';
 constexpr uint64_t kMemory = 64 << 12;  // of each process, bytes
 
 // Strikes where the adversary has armed it; counts what is come by.
