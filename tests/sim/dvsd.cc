@@ -452,6 +452,7 @@ void Dvsd::serve(const std::string& call, const Json& args, const Done<Json>& re
   }
   if (call == "migrate.keep") {
     if (!keeps_memory(id)) return reply(Error(Code::kNotFound, "nothing is kept"));
+    faults_.die_at(Fault::kKeeperDiesKeeping);
     faults_.die_at(Fault::kKeeperDiesSealed);
     machine_.kept.insert(id);
     static_cast<void>(make_dirs(machine_.dir + "/" + id));
@@ -482,6 +483,8 @@ void Dvsd::serve_describe(const Json& args, const Done<Json>& reply) {
     description["endpoints"].push_back(machine_.region.number_of(each));
     description["revisions"].push_back(entry == nullptr ? 0 : entry->revision);
   }
+  // Some kernels cannot track memory.
+  if (world_.events().chance(50)) description["no_mover"] = "this kernel is too old";
   reply(description);
 }
 
