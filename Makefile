@@ -2,7 +2,7 @@
 BUILD := build/release
 JOBS := $(shell nproc)
 
-.PHONY: build setup test demo bench-migrate bench-tracking bench-ipc torture oracle sim soak fuzz lint format clean help
+.PHONY: build setup test demo bench-migrate bench-tracking bench-ipc torture oracle sim soak model fuzz lint format clean help
 .DEFAULT_GOAL := build
 
 build: setup  ## install what is missing, then build into build/release (the default)
@@ -43,6 +43,9 @@ soak: build  ## thousands of migrations under load, with random faults (as root)
 
 sim: build  ## the whole cluster in virtual time, with every fault, by seed: make sim SEEDS=100000
 	$(BUILD)/bin/dvs-sim --seeds $(or $(SEEDS),10000) --output build/sim.json $(ARGS)
+
+model: setup  ## go through all states of the model of the migration protocol: make model ARGS=--all
+	scripts/model $(ARGS)
 
 fuzz: setup  ## look for input that breaks a parser, with clang: make fuzz SECONDS=60 (for each)
 	scripts/fuzz $(or $(SECONDS),60)
