@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <ctime>
 
@@ -14,6 +15,10 @@ namespace dvs::torture {
 namespace {
 
 thread_local Worker* current = nullptr;
+
+// One thread of this process has used up its messages: then all of them end. Otherwise the process
+// would live on with an endpoint that nobody serves.
+std::atomic<bool> process_ends{false};
 
 constexpr int kDcid = 0;
 constexpr long kLastWord = 1L << 40;        // value of a notification of the last phase
@@ -104,10 +109,21 @@ void Worker::live() {
   await_birth();
   current = this;
   self().began.store(life_);
-  while (!over_ && next_[kOwn] < kOwnMessages && ledger_.phase.load() == Phase::kRun) step();
+  while (!is_over() && next_[kOwn] < kOwnMessages && ledger_.phase.load() == Phase::kRun) step();
   last_words_ = true;
-  if (!over_ && ledger_.phase.load() != Phase::kRun) drain();
+  if (!over_ && next_[kOwn] >= kOwnMessages) end_process();
+  if (!is_over()) drain();
   current = nullptr;
+}
+
+bool Worker::is_over() const { return over_ || process_ends.load(); }
+
+void Worker::end_process() {
+  process_ends.store(true);
+  for (int other = 0; other < kActors; ++other) {
+    if (other == actor_ || kCast[other].process != kCast[actor_].process) continue;
+    (void)dvk_wakeup(kDcid, ledger_.actors[other].endpoint.load());
+  }
 }
 
 void Worker::step() {
@@ -182,8 +198,8 @@ void Worker::small_step(Depth depth, uint32_t roll) {
 // Starts nothing any more, serves until nobody does; then tells everybody so, and hears them all.
 void Worker::drain() {
   self().quiet.store(life_);
-  while (!over_ && ledger_.phase.load() == Phase::kDrain) receive(2, false);
-  if (over_) return;
+  while (!is_over() && ledger_.phase.load() == Phase::kDrain) receive(2, false);
+  if (is_over()) return;
   for (int other = 0; other < kActors; ++other) {
     if (other == actor_) continue;
     const Actor& actor = ledger_.actors[other];

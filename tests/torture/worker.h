@@ -44,6 +44,8 @@ class Worker {
   static void arm(uint32_t microseconds);
 
   void await_birth();
+  bool is_over() const;
+  void end_process();
   void step();
   void step_server(uint32_t roll);
   void step_client(uint32_t roll);
