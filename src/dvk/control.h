@@ -17,7 +17,8 @@ struct ControlRequest {
   const char* name = nullptr;
 };
 
-// Asks and waits for the answer. EDVSRSCBUSY: no free slot, or no answer before the deadline.
+// Asks and waits for the answer; asks again while its process is being moved (kAskAgain), there or
+// where it then is. EDVSRSCBUSY: no free slot, or no answer before the deadline.
 int control_call(const Region& region, int tid, const ControlRequest& request, Deadline deadline);
 
 }  // namespace dvs::dvk

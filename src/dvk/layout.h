@@ -316,6 +316,8 @@ static_assert(sizeof(Descriptor) == 512);
 
 // A request to dvsd (bind and the like): claimed by a thread, answered by dvsd.
 enum class ControlPhase : uint32_t { kFree = 0, kClaimed = 1, kPosted = 2, kDone = 3 };
+// The result of a request that is to be made again, perhaps at another node: its process is moving.
+constexpr int kAskAgain = -1'000'000;
 enum class ControlOp : uint32_t {
   kNone = 0,
   kBind = 1,

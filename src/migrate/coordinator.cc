@@ -127,8 +127,9 @@ Status Coordinator::choose(Running& running, const Json& description) const {
   return {};
 }
 
-// START: one transaction that takes the lock and writes the record everybody acts on, if the
-// endpoints are where and what the preflight has found.
+// One transaction that takes the lock and writes the record everybody acts on, if the endpoints are
+// where and what the preflight has found. While it is copied the process may bind and unbind
+// others: Proposer::freeze() names those that it has in the end.
 void Coordinator::start(const RunningPtr& running) {
   MigrationRecord& record = running->record;
   record.started_ns = scheduler_.realtime_ns();
@@ -143,7 +144,9 @@ void Coordinator::write_start(const RunningPtr& running) {
   const std::string lock = keys_.lock(record.dc, record.task);
   std::vector<Compare> compares = {Compare::absent(lock),
                                    Compare::absent(keys_.migration(record.id))};
+  const bool copies = record.state == MigrationState::kCopying;
   for (size_t i = 0; i < record.slots.size(); ++i) {
+    if (copies && record.slots[i] != running->request.slot) continue;
     compares.push_back(
         Compare::exists_at(keys_.endpoint(record.dc, record.slots[i]), running->slot_revisions[i]));
   }
@@ -176,10 +179,10 @@ void Coordinator::look_for_start(const RunningPtr& running) {
     if (!found.ok()) return start_again(running);
     if (!found->items.empty()) return on_started(running);
     running_.erase(running->record.id);
-    refuse(
-        running,
-        Error(Code::kConflict,
-              "another migration of that process is under way, or it has just moved; try again"));
+    refuse(running,
+           Error(Code::kConflict,
+                 "another migration of that process is under way, or it has just moved, bound or "
+                 "unbound an endpoint; try again"));
   });
 }
 
@@ -247,17 +250,16 @@ void Coordinator::on_record(const MigrationRecord& record, int64_t revision) {
   running->revision = revision;
   const MigrationState before = running->record.state;
   if (!is_open(before)) return on_memory(running, record);
-  if (is_open(record.state)) {
-    const bool stopped =
-        before == MigrationState::kCopying && record.state == MigrationState::kActive;
-    running->record.state = record.state;
-    if (stopped) on_active(running);
-    return;
-  }
-  faults_.die_at(Fault::kCoordinatorDiesDecided);
+  if (!is_open(record.state)) faults_.die_at(Fault::kCoordinatorDiesDecided);
   auto phases = running->record.phases;
   running->record = record;
   running->record.phases.merge(phases);
+  if (is_open(record.state)) {
+    if (before == MigrationState::kCopying && record.state == MigrationState::kActive) {
+      on_active(running);
+    }
+    return;
+  }
   ++running->alarm;
   finish_soon(running);
 }

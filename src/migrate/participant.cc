@@ -50,9 +50,10 @@ bool Participant::migrates(const std::string& task, const std::string& other_tha
          std::any_of(targets_.begin(), targets_.end(), same);
 }
 
-bool Participant::departs(const std::string& task) const {
-  return std::any_of(sources_.begin(), sources_.end(),
-                     [&](const auto& entry) { return entry.second->record().task == task; });
+bool Participant::is_stopping(const std::string& task) const {
+  return std::any_of(sources_.begin(), sources_.end(), [&](const auto& entry) {
+    return entry.second->record().task == task && !entry.second->is_copying();
+  });
 }
 
 // The next migration of a task may begin as soon as the last one is decided. What is to be done
@@ -154,13 +155,15 @@ void Participant::forget_target(const std::string& migration) {
 
 // Migrations whose source and target are both gone are ended by whoever sees it.
 void Participant::on_nodes_changed() {
-  proposer_->look_for_lost_targets();
+  proposer_->look_for_lost_targets(dc_);
   for (auto& [id, source] : std::map(sources_)) look_for_target(*source);
   for (auto& [id, target] : std::map(targets_)) look_for_source(*target);
   for (const auto& [id, entry] : cluster_.migrations()) {
     const MigrationRecord& record = entry.record;
-    if (record.dc != dc_ || record.manual || !is_open(record.state)) continue;
-    if (cluster_.node(record.source) == nullptr && cluster_.node(record.target) == nullptr) {
+    if (record.dc != dc_ || record.manual) continue;
+    const bool open = is_open(record.state);
+    if (open && cluster_.node(record.source) == nullptr &&
+        cluster_.node(record.target) == nullptr) {
       proposer_->rollback(record, "source and target were lost");
     }
   }

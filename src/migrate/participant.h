@@ -81,7 +81,8 @@ class Participant {
 
   // Whether this node is still busy with a migration of that task, perhaps one that is decided.
   bool migrates(const std::string& task, const std::string& other_than = "") const;
-  bool departs(const std::string& task) const;  // as its source
+  // As its source: START has been seen, or is being written.
+  bool is_stopping(const std::string& task) const;
 
   Proposer& proposer() { return *proposer_; }
   Reporter& reporter() { return *reporter_; }

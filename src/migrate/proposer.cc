@@ -8,6 +8,7 @@ namespace dvs {
 namespace {
 
 constexpr auto kAgain = std::chrono::milliseconds(200);
+constexpr auto kSoon = std::chrono::milliseconds(2);
 
 }  // namespace
 
@@ -30,16 +31,18 @@ Compare Proposer::unchanged(const std::string& dc, uint32_t slot) const {
 
 // ---- START after copying ----
 
-void Proposer::freeze(const MigrationRecord& record, const std::function<Endpoints()>& endpoints) {
+void Proposer::freeze(const MigrationRecord& record, const EndpointsNow& endpoints) {
   const auto* entry = cluster_.migration(record.id);
   if (entry == nullptr || entry->record.state != MigrationState::kCopying) return;
+  const auto bound = endpoints();
+  if (!bound.has_value()) return freeze_later(record, endpoints, kSoon);
   MigrationRecord active = record;
   active.state = MigrationState::kActive;
   active.slots.clear();
   active.endpoints.clear();
   const std::string key = cluster_.keys().migration(record.id);
   std::vector<Compare> compares = {Compare::exists_at(key, entry->revision)};
-  for (const auto& [slot, number] : endpoints()) {
+  for (const auto& [slot, number] : *bound) {
     active.slots.push_back(slot);
     active.endpoints.push_back(number);
     compares.push_back(unchanged(record.dc, slot));
@@ -48,13 +51,41 @@ void Proposer::freeze(const MigrationRecord& record, const std::function<Endpoin
              [weak = weak_from_this(), record, endpoints](Result<TxnResult> result) {
                auto self = weak.lock();
                if (self == nullptr || (result.ok() && result->applied)) return;
-               self->scheduler_.after(kAgain, [weak, record, endpoints] {
-                 if (auto again = weak.lock()) again->freeze(record, endpoints);
-               });
+               self->freeze_later(record, endpoints, kAgain);
              });
 }
 
+void Proposer::freeze_later(const MigrationRecord& record, const EndpointsNow& endpoints,
+                            std::chrono::milliseconds delay) {
+  scheduler_.after(delay, [weak = weak_from_this(), record, endpoints] {
+    if (auto self = weak.lock()) self->freeze(record, endpoints);
+  });
+}
+
 // ---- the outcome ----
+
+namespace {
+
+// What was measured where the proposer is. Everything else is as the directory has it: the task may
+// have bound endpoints since the proposer heard of the migration, and their gates are closed too.
+void add_measured(MigrationRecord& record, const MigrationRecord& known) {
+  record.image_bytes = std::max(record.image_bytes, known.image_bytes);
+  record.memory_bytes = std::max(record.memory_bytes, known.memory_bytes);
+  record.owed_bytes = std::max(record.owed_bytes, known.owed_bytes);
+  record.rounds = std::max(record.rounds, known.rounds);
+  record.transfer_ms = std::max(record.transfer_ms, known.transfer_ms);
+  for (const auto& [phase, ms] : known.phases) record.phases[phase] = ms;
+}
+
+}  // namespace
+
+// The task's endpoints have been bound again since START: the capsule may be of the earlier ones.
+bool Proposer::bound_since(const Cluster::MigrationEntry& start) const {
+  return std::any_of(start.record.slots.begin(), start.record.slots.end(), [&](uint32_t slot) {
+    const auto* endpoint = cluster_.endpoint(start.record.dc, slot);
+    return endpoint != nullptr && endpoint->incarnation > static_cast<uint64_t>(start.revision);
+  });
+}
 
 std::vector<Change> Proposer::new_places(const MigrationRecord& record) const {
   std::vector<Change> changes;
@@ -76,18 +107,24 @@ void Proposer::propose(const MigrationRecord& record, MigrationState outcome,
                        const std::string& reason, int attempt) {
   const auto* entry = cluster_.migration(record.id);
   if (entry == nullptr || !is_open(entry->record.state)) return;
+  const bool commits = outcome == MigrationState::kCommitted;
+  if (commits && entry->record.state == MigrationState::kCopying) {
+    return propose_again(record, outcome, reason, attempt, false);  // START is not known here yet
+  }
+  if (commits && bound_since(*entry)) return propose_again(record, outcome, reason, 1, true);
   const std::string key = cluster_.keys().migration(record.id);
-  MigrationRecord decided = record;
+  MigrationRecord decided = entry->record;
+  add_measured(decided, record);
   decided.state = outcome;
   decided.reason = reason;
-  if (outcome == MigrationState::kRolledBack) decided.memory = OwedMemory::kNone;
+  decided.memory = commits ? record.memory : OwedMemory::kNone;
   decided.ended_ns = scheduler_.realtime_ns();
   std::vector<Compare> compares = {Compare::exists_at(key, entry->revision)};
   // The places first: who hears of the outcome knows them then.
   std::vector<Change> changes;
-  if (outcome == MigrationState::kCommitted) {
-    for (uint32_t slot : record.slots) compares.push_back(unchanged(record.dc, slot));
-    changes = new_places(record);
+  if (commits) {
+    for (uint32_t slot : decided.slots) compares.push_back(unchanged(record.dc, slot));
+    changes = new_places(decided);
   }
   changes.push_back(Change::put(key, to_text(to_json(decided))));
   changes.push_back(Change::remove(cluster_.keys().lock(record.dc, record.task)));
@@ -163,15 +200,18 @@ void Proposer::on_settled(const std::string& migration) {
   }
 }
 
-void Proposer::look_for_lost_targets() {
-  for (const auto& [id, then] : when_settled_) {
-    const auto* entry = cluster_.migration(id);
-    if (entry == nullptr || entry->record.target == self_.name) continue;
-    if (cluster_.node(entry->record.target) != nullptr) continue;
-    scheduler_.after(std::chrono::milliseconds(entry->record.patience_ms),
-                     [weak = weak_from_this(), id = id, target = entry->record.target] {
+void Proposer::look_for_lost_targets(const std::string& dc) {
+  for (const auto& [id, entry] : cluster_.migrations()) {
+    const MigrationRecord& record = entry.record;
+    if (record.dc != dc || record.memory != OwedMemory::kOwed) continue;
+    if (record.target == self_.name) continue;
+    if (cluster_.node(record.target) != nullptr || !waiting_for_.insert(id).second) continue;
+    scheduler_.after(std::chrono::milliseconds(record.patience_ms),
+                     [weak = weak_from_this(), id = id, target = record.target] {
                        auto self = weak.lock();
-                       if (self == nullptr || self->cluster_.node(target) != nullptr) return;
+                       if (self == nullptr) return;
+                       self->waiting_for_.erase(id);
+                       if (self->cluster_.node(target) != nullptr) return;
                        self->settle_memory(id, OwedMemory::kLost,
                                            "node " + target + " was lost, and the process with it");
                      });

@@ -7,6 +7,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -29,16 +31,18 @@ uint32_t committed_epoch(const Cluster& cluster, const MigrationRecord& record);
 
 class Proposer : public std::enable_shared_from_this<Proposer> {
  public:
-  using Endpoints = std::map<uint32_t, int>;  // by slot: the number
+  using Endpoints = std::map<uint32_t, int>;                       // by slot: the number
+  using EndpointsNow = std::function<std::optional<Endpoints>()>;  // none: not yet known
 
   Proposer(Scheduler& scheduler, Store& store, const Cluster& cluster, Faults& faults, Self self)
       : scheduler_(scheduler), store_(store), cluster_(cluster), faults_(faults), self_(self) {}
 
   // The copying is over, so that everybody closes the gates. `endpoints`: those that the task has
   // by then; it may have bound and unbound some meanwhile. `record` says how the copying went.
-  void freeze(const MigrationRecord& record, const std::function<Endpoints()>& endpoints);
-  // The outcome, unless there is one. With COMMIT, in one transaction, the new places, if the
-  // endpoints are still where this node saw them.
+  void freeze(const MigrationRecord& record, const EndpointsNow& endpoints);
+  // The outcome, unless there is one; `record` says what was measured. With COMMIT, in one
+  // transaction, the new places, if the endpoints are still where this node saw them, and were
+  // bound before START.
   void commit(const MigrationRecord& record);
   void rollback(const MigrationRecord& record, const std::string& reason);
 
@@ -48,15 +52,19 @@ class Proposer : public std::enable_shared_from_this<Proposer> {
   void await_settled(const std::string& migration, std::function<void()> then);
   // The record says that nothing is owed.
   void on_settled(const std::string& migration);
-  // What is kept for a process whose node was lost is of no use. A node that is only cut off has as
-  // long to come back as the process would wait. To be called when a node has gone.
-  void look_for_lost_targets();
+  // What is kept for a process whose node was lost is of no use: whoever sees it says so, since the
+  // one who keeps it may be lost too. A node that is only cut off has as long to come back as the
+  // process would wait. To be called when a node has gone.
+  void look_for_lost_targets(const std::string& dc);
 
  private:
   void propose(const MigrationRecord& record, MigrationState outcome, const std::string& reason,
                int attempt);
   void propose_again(const MigrationRecord& record, MigrationState outcome,
                      const std::string& reason, int attempt, bool refused);
+  void freeze_later(const MigrationRecord& record, const EndpointsNow& endpoints,
+                    std::chrono::milliseconds delay);
+  bool bound_since(const Cluster::MigrationEntry& start) const;
   std::vector<Change> new_places(const MigrationRecord& record) const;
   Compare unchanged(const std::string& dc, uint32_t slot) const;
 
@@ -66,6 +74,7 @@ class Proposer : public std::enable_shared_from_this<Proposer> {
   Faults& faults_;
   const Self self_;
   std::map<std::string, std::vector<std::function<void()>>> when_settled_;  // by migration
+  std::set<std::string> waiting_for_;  // migrations whose target has gone, and may come back
 };
 
 }  // namespace dvs

@@ -89,6 +89,7 @@ void Source::end_copying(const std::string& why) {
   if (record_.adaptive && late) record_.algorithm = algorithm_name(Algorithm::kOnDemand);
   record_.why += "; frozen after " + std::to_string(record_.rounds) + " rounds: " + why;
   end_phase("copy");
+  copied_ = true;
   protocol_.proposer.freeze(
       record_, [self = shared_from_this()] { return self->host_.endpoints_of(self->record_); });
 }

@@ -33,7 +33,9 @@ class SourceHost {
   virtual void copy_rest(const MigrationRecord& record, uint64_t budget,
                          Done<mover::Round> done) = 0;
   // The endpoints that the task has now.
-  virtual Proposer::Endpoints endpoints_of(const MigrationRecord& record) = 0;
+  // None: the process is just binding or unbinding one. It begins no more of that, since
+  // Participant::is_stopping().
+  virtual std::optional<Proposer::Endpoints> endpoints_of(const MigrationRecord& record) = 0;
   // The gate of the task's endpoints is closed; whether everybody is outside now. An Error: the
   // task has changed since the migration was asked for.
   virtual Result<bool> settle(const MigrationRecord& record) = 0;
@@ -82,6 +84,8 @@ class Source : public std::enable_shared_from_this<Source> {
   void on_target_lost(const std::string& reason);
   void on_outcome(const MigrationRecord& record);
   const MigrationRecord& record() const { return record_; }
+  // No START yet, and none is being written: the process may bind and unbind endpoints.
+  bool is_copying() const { return phase_ == Phase::kCopying && !copied_; }
   // The node's part of the DC is being removed: nothing is done any more.
   void abandon() { phase_ = Phase::kFinished; }
 
@@ -114,6 +118,7 @@ class Source : public std::enable_shared_from_this<Source> {
   bool target_ready_ = false;
   // The host is doing something that must end before an outcome is carried out.
   bool working_ = false;
+  bool copied_ = false;  // START is being written
   bool failed_ = false;
   bool decided_ = false;
   uint64_t image_bytes_ = 0;

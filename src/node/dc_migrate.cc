@@ -95,16 +95,29 @@ void DcPart::on_link_down(NodeId node) {
 // ---- source ----
 
 Result<bool> DcPart::settle(const MigrationRecord& record) {
-  for (const auto& [slot, bound] : bound_) {
-    const bool named =
-        std::find(record.slots.begin(), record.slots.end(), slot) != record.slots.end();
-    if (named != (bound.task == record.task)) {
-      return Error(Code::kConflict, "the process has bound or unbound an endpoint meanwhile");
-    }
-  }
+  DVS_TRY(check_slots(record));
   DVS_TRY(check_bound(record.task));
   if (!refuse_requests_of(record).ok()) return false;
   return dvk::settle(region_, record.slots);
+}
+
+// What is bound here, and as whom, is what the directory says and START names.
+Status DcPart::check_slots(const MigrationRecord& record) const {
+  const Error changed(Code::kConflict,
+                      "the process has bound or unbound an endpoint meanwhile; try again");
+  for (const auto& [slot, bound] : bound_) {
+    const bool named =
+        std::find(record.slots.begin(), record.slots.end(), slot) != record.slots.end();
+    if (named != (bound.task == record.task)) return changed;
+  }
+  for (const uint32_t slot : record.slots) {
+    const auto* entry = context_.cluster.endpoint(record_.name, slot);
+    if (entry == nullptr || bound_.count(slot) == 0 ||
+        entry->incarnation != region_.at(slot).incarnation.load()) {
+      return changed;
+    }
+  }
+  return {};
 }
 
 // It would stay without what is about to be bound again here.

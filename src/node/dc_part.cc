@@ -116,6 +116,7 @@ void DcPart::create(Done<std::shared_ptr<DcPart>> done) {
                      self->container_ = std::move(*container);
                      self->save();
                      self->start();
+                     self->participant_.recover();
                      done(self);
                    });
 }

@@ -201,6 +201,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   std::optional<EndpointRecord> lost_with_lease(uint32_t slot) const;
   void remember_unbound(uint32_t slot, const std::optional<EndpointRecord>& record);
   std::vector<EndpointRecord> unbound() const;
+  Status check_slots(const MigrationRecord& record) const;
   Status check_bound(const std::string& task) const;
   void bind_again(const EndpointRecord& record);
   void watch_process(uint32_t slot, const std::string& task, const ThreadIds& ids);
@@ -235,6 +236,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void serve_unbind(int endpoint, const Answer& answer);
   void serve_migrate(const Asked& asked, const Answer& answer);
   void serve_hardware_notify(int endpoint, const Answer& answer);
+  bool is_served(const std::string& task) const;
   Status refuse_requests_of(const MigrationRecord& record);
 
   // dc_manual.cc: migrations by hand
@@ -294,7 +296,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void copy_memory(const MigrationRecord& record, Done<mover::Round> done) override;
   void give_up_copying(const MigrationRecord& record) override;
   void copy_rest(const MigrationRecord& record, uint64_t budget, Done<mover::Round> done) override;
-  Proposer::Endpoints endpoints_of(const MigrationRecord& record) override;
+  std::optional<Proposer::Endpoints> endpoints_of(const MigrationRecord& record) override;
   void on_round(const MigrationRecord& record, const CopyingSchedule& schedule) override;
   bool runs_in_dc(pid_t host_pid) const;
   std::vector<mover::ProcessId> processes_of(const std::string& task) const;

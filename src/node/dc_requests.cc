@@ -76,7 +76,7 @@ void DcPart::serve_bind(const Asked& asked, const Answer& answer) {
   if (asked.command == RMT_BIND) return answer(name_remote(slot, asked));
   const auto thread = find_thread(asked.pid);
   if (!thread.has_value()) return answer(EDVSBADPID);
-  if (participant_.departs(thread->first)) return answer(EDVSRSCBUSY);
+  if (participant_.is_stopping(thread->first)) return answer(dvk::kAskAgain);
   const dvk::Descriptor& d = region_.at(slot);
   const Kind bound = dvk::load_kind(d);
   const bool stands_by = asked.command == BKUP_BIND || asked.command == REPLICA_BIND;
@@ -127,6 +127,7 @@ void DcPart::serve_unbind(int endpoint, const Answer& answer) {
     return answer(OK);
   }
   if (entry->record.node != context_.id) return answer(EDVSRMTPROC);
+  if (participant_.is_stopping(entry->record.task)) return answer(dvk::kAskAgain);
   if (dvk::is_migrating(region_.at(slot))) return answer(EDVSMIGRATE);
   const std::string key = context_.keys().endpoint(record_.name, slot);
   if (auto bound = bound_.find(slot); bound != bound_.end()) bound->second.unbinding = true;
@@ -134,13 +135,15 @@ void DcPart::serve_unbind(int endpoint, const Answer& answer) {
                      [self = shared_from_this(), answer, slot](Result<TxnResult> result) {
                        const bool done = result.ok() && result->applied;
                        auto bound = self->bound_.find(slot);
-                       if (done) {
-                         self->unwatch(slot);
-                         self->withdraw(slot);
-                       } else if (bound != self->bound_.end()) {
-                         bound->second.unbinding = false;
+                       if (!done) {
+                         if (bound != self->bound_.end()) bound->second.unbinding = false;
+                         return answer(EDVSRSCBUSY);
                        }
-                       answer(done ? OK : EDVSRSCBUSY);
+                       self->unwatch(slot);
+                       self->withdraw(slot);
+                       // Once it is known here: it may be bound again at once.
+                       self->context_.cluster.when_known(result->revision,
+                                                         [answer] { answer(OK); });
                      });
 }
 
@@ -174,8 +177,16 @@ int DcPart::notify_from_hardware(int endpoint) {
   return OK;
 }
 
-// A task that migrates makes no requests: its threads are told to try again, and the freeze
-// catches them outside. (Their next try is on the target.)
+// A request of the task is being carried out.
+bool DcPart::is_served(const std::string& task) const {
+  return std::any_of(in_service_.begin(), in_service_.end(), [&](const auto& entry) {
+    const auto thread = find_thread(region_.header().control[entry.first].tid.load());
+    return thread.has_value() && thread->first == task;
+  });
+}
+
+// A task that is stopped makes no requests: its threads are told to try again (kAskAgain), and the
+// freeze catches them outside. Their next try is on the target.
 Status DcPart::refuse_requests_of(const MigrationRecord& record) {
   auto threads = threads_of_cgroup(context_.cgroups.dir(cgroup_of(record.task)));
   if (!threads.ok()) return threads.error();

@@ -118,9 +118,11 @@ class RawPeer {
     EXPECT_EQ(::connect(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
   }
 
-  void write(std::string_view bytes) {
-    EXPECT_EQ(::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
-              static_cast<ssize_t>(bytes.size()));
+  void write(std::string_view bytes) { EXPECT_TRUE(try_write(bytes)); }
+  // False: the other side has closed the link, perhaps.
+  bool try_write(std::string_view bytes) {
+    return ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
+           static_cast<ssize_t>(bytes.size());
   }
   // Takes what has arrived, without waiting.
   void poll() {

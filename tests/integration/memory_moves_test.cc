@@ -186,6 +186,25 @@ TEST_F(MemoryMoves, MemoryThatIsArrivingIsNotMovedOn) {
   expect_writes(writer);
 }
 
+// It may do so while its memory is copied, which takes seconds here; once it is stopped, it waits.
+TEST_F(MemoryMoves, AProcessThatBindsAndUnbindsIsNotDisturbed) {
+  make_dc("lab");
+  const Process binder = run("lab", "n1", 5, {"binder", "8000", "20"});
+  ASSERT_TRUE(wait_log(binder, "bound 20"));
+  how_ = {{"algorithm", "pre-copy"}, {"bandwidth", 24 << 20}};
+  for (const char* target : {"n2", "n3", "n1"}) {
+    size_t bound_at_freeze = 0;
+    const size_t from = log(binder).size();
+    const Json record = move(binder, target, [&](const std::string& phase) {
+      if (phase == "freeze") bound_at_freeze = log(binder).size();
+    });
+    EXPECT_EQ(record["state"], "committed") << record;
+    EXPECT_GT(bound_at_freeze, from) << "while it was copied";
+    EXPECT_TRUE(wait_log(binder, "bound ", log(binder).size())) << "at " << target;
+  }
+  EXPECT_EQ(log(binder).find("BAD"), std::string::npos) << log(binder);
+}
+
 // What it has not got would be zeros to it.
 TEST_F(MemoryMoves, WhoseMemoryCannotBeHadIsEnded) {
   make_dc("lab");

@@ -158,6 +158,34 @@ TEST_F(OwedMoves, WhoIsLostWithItsNodeIsNotKept) {
   power_on("n2");
 }
 
+// Nobody has missed it: it is back within its lease, and has to say so itself.
+TEST_F(OwedMoves, ANodeThatComesBackWithNothingSaysSo) {
+  const Process writer = start_slow();
+  how_["patience_ms"] = 600'000;
+  const Json record = move_and(writer, [&] {
+    power_off("n2");
+    power_on("n2");
+  });
+  EXPECT_EQ(record["memory"], "lost") << record;
+  EXPECT_NE(record["reason"].get<std::string>().find("node n2 was lost"), std::string::npos)
+      << record;
+  EXPECT_TRUE(eventually([&] { return !is_kept_on("n1"); }));
+  EXPECT_EQ(copies(writer), 0);
+}
+
+// Nobody is left who would wait for it, or keeps it.
+TEST_F(OwedMoves, WhenBothNodesAreLostTheRecordSaysSo) {
+  const Process writer = start_slow();
+  how_["patience_ms"] = 500;
+  const Json record = move_and(writer, [&] {
+    power_off("n1");
+    power_off("n2");
+  });
+  EXPECT_EQ(record["memory"], "lost") << record;
+  ASSERT_OK(local::join(dir(), "n1"));
+  power_on("n2");
+}
+
 TEST_F(OwedMoves, RolledBackNothingIsOwed) {
   const Process writer = start_slow();
   for (const auto& [name, fault] :

@@ -1,10 +1,13 @@
 // What goes wrong in a simulated cluster, and when; by chance.
+#include <algorithm>
+
 #include "dvsd.h"
 
 namespace dvs::sim {
 namespace {
 
 constexpr int64_t kMs = 1'000'000;
+constexpr int kFirstOther = 30;  // endpoint
 constexpr const char* kAlgorithms[] = {"auto",      "total-copy",   "pre-copy",
                                        "on-demand", "non-freezing", "file-server"};
 
@@ -18,6 +21,14 @@ void World::plan_faults() {
        at += events_.between_ns(apart / 2, apart)) {
     events_.after(at, kForever, [this] {
       if (!faults_over_) strike();
+    });
+  }
+  for (int64_t at = 400 * kMs; events_.now_ns() + at < faults_end_ns_;
+       at += events_.between_ns(100 * kMs, 3'000 * kMs)) {
+    events_.after(at, kForever, [this] {
+      auto process = processes_.begin();
+      std::advance(process, static_cast<long>(events_.random(processes_.size())));
+      bind_another(*process->second);
     });
   }
   const int64_t moves_apart = events_.between_ns(100 * kMs, 1'500 * kMs);
@@ -58,12 +69,32 @@ void World::ask_for_migration() {
   }
   trace("{} is asked to move {} from {} to {}, {}", asked.name, process->first, request.source,
         request.target, request.algorithm);
+  if (events_.chance(300)) {  // while it is copied, perhaps
+    events_.after(events_.between_ns(1 * kMs, 80 * kMs), kForever,
+                  [this, task = process->first] { bind_another(*processes_.at(task)); });
+  }
+  if (events_.chance(15)) {
+    events_.after(events_.between_ns(5 * kMs, 300 * kMs), kForever,
+                  [this, source = entry->record.node, id = target.id] {
+                    lose_for_good(static_cast<int>(source));
+                    lose_for_good(id);
+                  });
+  }
   try {
     asked.dvsd->migrate(std::move(request));
   } catch (const Crash&) {
     kill_dvsd(asked.id, "at a crash point");
     events_.after(200 * kMs, asked.power, [this, id = asked.id] { start_dvsd(id); });
   }
+}
+
+// A process binds another endpoint, which nobody speaks with: it has a gate, and moves along.
+void World::bind_another(const SimProcess& process) {
+  Machine& at = machine(process.view_node);
+  if (faults_over_ || !process.may_bind_more() || at.dvsd == nullptr || !at.dvsd->joined()) return;
+  count("another endpoint");
+  const uint32_t slot = at.region.slot_of(kFirstOther + others_++);
+  at.dvsd->bind_another(process.task, slot);
 }
 
 void World::cancel_something() {
@@ -103,11 +134,12 @@ void World::strike_machine(int id) {
   switch (events_.random(6)) {
     case 0: {
       if (!machine.on || events_.chance(700)) return;
+      if (events_.chance(250)) return lose_for_good(id);
       count("power off");
       power_off(id);
       const int64_t off = events_.between_ns(200 * kMs, 15'000 * kMs);
       return events_.after(off, kForever, [this, id] {
-        if (this->machine(id).on) return;
+        if (this->machine(id).on || this->machine(id).gone) return;
         power_on(id);
         start_dvsd(id);
       });
@@ -127,6 +159,16 @@ void World::strike_machine(int id) {
       kill_dvsd(id, "killed");
       return events_.after(later, machine.power, [this, id] { start_dvsd(id); });
   }
+}
+
+// One stays.
+void World::lose_for_good(int id) {
+  const auto gone = std::count_if(machines_.begin(), machines_.end(),
+                                  [](const auto& each) { return each->gone; });
+  if (faults_over_ || gone + 1 >= static_cast<long>(machines_.size())) return;
+  count("lost for good");
+  power_off(id);
+  machine(id).gone = true;
 }
 
 void World::strike_network(int id) {
@@ -165,9 +207,9 @@ void World::heal() {
   store_.set_down(false);
   for (auto& machine : machines_) {
     store_.cut_off(machine->id, false);
+    if (machine->gone) continue;
     if (!machine->on) power_on(machine->id);
-    if (machine->dvsd == nullptr) start_dvsd(machine->id);
-    if (machine->dvsd != nullptr) events_.stall(machine->dvsd->life(), 0);
+    if (machine->dvsd == nullptr) start_dvsd(machine->id);  // (who stands still goes on soon)
   }
 }
 

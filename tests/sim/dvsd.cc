@@ -320,6 +320,18 @@ void Dvsd::withdraw(uint32_t slot) {
   });
 }
 
+// A thread of the process asks for it.
+void Dvsd::bind_another(const std::string& task, uint32_t slot) {
+  SimProcess& process = world_.process(task);
+  if (!has_copy(task, CopyState::kRunning) || machine_.tasks.count(task) == 0) return;
+  if (participant_->is_stopping(task)) return;
+  world_.trace("{} binds slot {} too", task, slot);
+  process.threads.emplace_back().slot = slot;
+  machine_.tasks[task].push_back(slot);
+  machine_.unbound[slot] = task;
+  bind_again(slot, task);
+}
+
 void Dvsd::bind_again(uint32_t slot, const std::string& task) {
   if (world_.process(task).over || world_.process(task).copies.count(machine_.id) == 0) {
     machine_.unbound.erase(slot);
@@ -349,6 +361,7 @@ void Dvsd::bind_again(uint32_t slot, const std::string& task) {
                 }
                 const auto incarnation = static_cast<uint64_t>(result->revision);
                 cluster_.book_endpoint(kDc, record, incarnation, result->revision);
+                machine_.unbound.erase(slot);
                 bind_local(record, incarnation);
                 ops_.on_place_changed(slot);
               });
@@ -472,9 +485,7 @@ void Dvsd::serve_describe(const Json& args, const Done<Json>& reply) {
   if (participant_->migrates(task) || cluster_.lock_of(kDc, task).has_value()) {
     return reply(Error(Code::kConflict, "a migration of it is under way"));
   }
-  for (const auto& [each, its_task] : machine_.unbound) {
-    if (its_task == task) return reply(Error(Code::kConflict, "it is being bound again"));
-  }
+  if (is_being_bound(task)) return reply(Error(Code::kConflict, "it is being bound again"));
   Json description = {{"task", task}, {"pid", world_.process(task).pid}, {"memory_bytes", kMemory}};
   for (const auto& [each, its_task] : bound_) {
     if (its_task != task) continue;

@@ -50,6 +50,7 @@ class Dvsd final : private ParticipantHost,
   // ---- what somebody asks for ----
   void migrate(MigrationRequest request);
   void cancel(const std::string& migration);
+  void bind_another(const std::string& task, uint32_t slot);
   // By which phase of a migration it is busy, if it is; for the account of crashes.
   const Cluster& cluster() const { return cluster_; }
   bool migrates(const std::string& task) const {
@@ -62,10 +63,11 @@ class Dvsd final : private ParticipantHost,
   void copy_memory(const MigrationRecord& record, Done<mover::Round> done) override;
   void give_up_copying(const MigrationRecord& record) override;
   void copy_rest(const MigrationRecord& record, uint64_t budget, Done<mover::Round> done) override;
-  Proposer::Endpoints endpoints_of(const MigrationRecord& record) override;
+  std::optional<Proposer::Endpoints> endpoints_of(const MigrationRecord& record) override;
+  bool is_being_bound(const std::string& task) const;
   Result<bool> settle(const MigrationRecord& record) override;
   void freeze(const MigrationRecord& record, Done<bool> done) override;
-  Status check_frozen(const MigrationRecord&) override { return {}; }
+  Status check_frozen(const MigrationRecord& record) override;
   void dump(const MigrationRecord& record, Done<DumpResult> done) override;
   Result<std::vector<Piece>> collect(const MigrationRecord& record) override;
   void await_target(const MigrationRecord& record, Done<bool> done) override;

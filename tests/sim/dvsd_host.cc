@@ -65,7 +65,13 @@ void Dvsd::copy_rest(const MigrationRecord& record, uint64_t budget, Done<mover:
   });
 }
 
-Proposer::Endpoints Dvsd::endpoints_of(const MigrationRecord& record) {
+bool Dvsd::is_being_bound(const std::string& task) const {
+  return std::any_of(machine_.unbound.begin(), machine_.unbound.end(),
+                     [&](const auto& entry) { return entry.second == task; });
+}
+
+std::optional<Proposer::Endpoints> Dvsd::endpoints_of(const MigrationRecord& record) {
+  if (is_being_bound(record.task)) return std::nullopt;
   Proposer::Endpoints endpoints;
   for (const auto& [slot, task] : bound_) {
     if (task == record.task) endpoints[slot] = machine_.region.number_of(slot);
@@ -74,15 +80,26 @@ Proposer::Endpoints Dvsd::endpoints_of(const MigrationRecord& record) {
 }
 
 Result<bool> Dvsd::settle(const MigrationRecord& record) {
+  DVS_TRY(check_frozen(record));
+  return dvk::settle(machine_.region, record.slots);
+}
+
+Status Dvsd::check_frozen(const MigrationRecord& record) {
   for (const auto& [slot, task] : bound_) {
     const bool named =
         std::find(record.slots.begin(), record.slots.end(), slot) != record.slots.end();
     if (named != (task == record.task)) return Error(Code::kConflict, "its endpoints changed");
   }
-  for (const auto& [slot, task] : machine_.unbound) {
-    if (task == record.task) return Error(Code::kConflict, "it is being bound again");
+  for (const uint32_t slot : record.slots) {
+    const auto* entry = cluster_.endpoint(kDc, slot);
+    const auto bound = bound_.find(slot);
+    if (bound == bound_.end() || bound->second != record.task || entry == nullptr ||
+        entry->incarnation != machine_.region.at(slot).incarnation.load()) {
+      return Error(Code::kConflict, "it is being bound again");
+    }
   }
-  return dvk::settle(machine_.region, record.slots);
+  if (is_being_bound(record.task)) return Error(Code::kConflict, "it is being bound again");
+  return {};
 }
 
 void Dvsd::freeze(const MigrationRecord& record, Done<bool> done) {

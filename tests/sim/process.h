@@ -35,11 +35,8 @@ struct SimProcess {
   bool over = false;     // it was ended
   bool excused = false;  // the machine of its only living copy was lost
 
-  std::vector<uint32_t> slots() const {
-    std::vector<uint32_t> all;
-    for (const Thread& thread : threads) all.push_back(thread.slot);
-    return all;
-  }
+  // (Those that run are referred to.)
+  bool may_bind_more() const { return !over && threads.size() < threads.capacity(); }
   int running_copies() const {
     int count = 0;
     for (const auto& [node, state] : copies) count += state == CopyState::kRunning ? 1 : 0;

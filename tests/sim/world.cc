@@ -167,7 +167,11 @@ void World::power_off(int id) {
   machine.unbound.clear();
   for (auto& [task, process] : processes_) {
     const auto copy = process->copies.find(id);
-    if (copy == process->copies.end()) continue;
+    if (copy == process->copies.end()) {
+      // It was being restored here, perhaps, and lost where it came from.
+      if (process->copies.empty() && !is_being_restored(task)) lose(*process);
+      continue;
+    }
     const bool ran = copy->second == CopyState::kRunning;
     process->copies.erase(copy);
     if (ran || process->running_copies() == 0) process->excused = true;
@@ -208,6 +212,7 @@ SimProcess& World::add_process(int node, const std::vector<int>& endpoints) {
   process->task = fmt::format("t{}", processes_.size() + 1);
   process->pid = (node + 1) * 1000 + ++next_pid_ * 10;
   process->view_node = node;
+  process->threads.reserve(endpoints.size() + 2);
   Machine& machine = this->machine(node);
   auto view = dvk::Region::open(machine.dir + ".region");
   DVS_CHECK(view.ok());
@@ -481,6 +486,7 @@ std::string World::unsettled() {
 }
 
 std::string World::unsettled_machine(Machine& machine) {
+  if (machine.gone) return {};
   if (machine.dvsd == nullptr || !machine.dvsd->joined()) return machine.name + " has not joined";
   if (machine.dvsd->has_closed_gates()) return "a gate is closed on " + machine.name;
   if (!machine.kept.empty()) return machine.name + " keeps memory for nobody";

@@ -72,6 +72,7 @@ struct Machine {
   UniqueFd region_fd;
   Life power = kForever;
   bool on = false;
+  bool gone = false;  // for good
   uint64_t boots = 0;
   int64_t lease = 0;
   std::map<std::string, std::vector<uint32_t>> tasks;
@@ -147,7 +148,9 @@ class World {
   void strike();
   void strike_machine(int id);
   void strike_network(int id);
+  void lose_for_good(int id);
   void ask_for_migration();
+  void bind_another(const SimProcess& process);
   void cancel_something();
   void count(const char* fault) { ++tally_.faults[fault]; }
   void heal();
@@ -172,6 +175,7 @@ class World {
   bool somebody_was_lost_ = false;
   std::string failure_;
   int next_pid_ = 0;
+  int others_ = 0;  // endpoints of bind_another()
 
  public:
   int alive_dvsd_ = -1;  // whose work is being done
