@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "migrate/engine/process_tree.h"
 #include "migrate/engine/testing/engine_fixture.h"
 
 namespace dvs {
@@ -26,6 +27,10 @@ using testing::TestNode;
 void wake(const TestNode& node) {
   node.state().word = 1;
   ::syscall(SYS_futex, &node.state().word, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+}
+
+void signal_tree(pid_t root, int number) {
+  visit_tree(root, [number](pid_t pid) { ::kill(pid, number); });
 }
 
 TEST_F(EngineTest, TellsItsVersion) { EXPECT_EQ(engine_->version().substr(0, 7), "criu 4."); }
@@ -73,6 +78,37 @@ TEST_F(EngineTest, RestoredTreeWaitsAtTheGateThenRunsUnderItsPid) {
   EXPECT_TRUE(counts(target));
   EXPECT_EQ(target.members().size(), 1u) << "only the victim is left in the cgroup";
   EXPECT_EQ(source.state().counters[0], before) << "the source's copy is still frozen";
+}
+
+// A machine that has other things to do must not cost the only copy. The restoring command stands
+// still for longer than it should need.
+TEST_F(EngineTest, ATreeThatIsSlowToRunIsNotGivenUp) {
+  TestNode source("source");
+  TestNode target("target");
+  const pid_t pid = start(source, "count");
+  source.freeze();
+  ASSERT_TRUE(dump(source, pid).ok());
+  copy_images(source, target);
+  auto held = restore(target);
+  ASSERT_TRUE(held.ok()) << held.error().message();
+  const auto record = read_file(target.site(kImages).dir + "/gate.command");
+  ASSERT_TRUE(record.ok());
+  signal_tree(std::stoi(*record), SIGSTOP);
+  std::optional<Result<bool>> resumed;
+  (*held)->resume([&](Result<bool> result) { resumed = std::move(result); });
+  executor_.restart();
+  executor_.run_for(std::chrono::milliseconds(5500));
+  ASSERT_FALSE(resumed.has_value()) << "it was given up";
+  EXPECT_TRUE(eventually([&] {
+    // (nsenter stops once more when it hears that its child was stopped.)
+    if (!resumed.has_value()) signal_tree(std::stoi(*record), SIGCONT);
+    executor_.restart();
+    executor_.run_for(std::chrono::milliseconds(10));
+    return resumed.has_value();
+  }));
+  ASSERT_TRUE(resumed.has_value());
+  EXPECT_TRUE(resumed->ok());
+  EXPECT_TRUE(counts(target));
 }
 
 TEST_F(EngineTest, PreparedCommandsDoTheSame) {

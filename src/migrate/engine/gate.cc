@@ -7,13 +7,14 @@
 #include <sstream>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "migrate/engine/criu_log.h"
 #include "migrate/engine/process_tree.h"
 
 namespace dvs {
 namespace {
 
-// How long the restoring command may take from the decision to its end.
+// How long the restoring command is expected to take from the decision to its end.
 constexpr std::chrono::seconds kDecisionLimit{5};
 
 std::string gate_file(const std::string& dir, const char* suffix) { return dir + "/gate" + suffix; }
@@ -50,6 +51,7 @@ class Gate : public std::enable_shared_from_this<Gate> {
   bool say(std::string_view word);
   void await(ProcessHandles handles, Until until, std::function<void(bool)> then);
   void await_all_gone(ProcessHandles all, std::function<void(bool)> then);
+  void await_resumed(Done<bool> done);
   void resumed(bool in_time, const Done<bool>& done);
   void kill_by_force(Done<bool> done);
 
@@ -84,11 +86,16 @@ void Gate::await_all_gone(ProcessHandles all, std::function<void(bool)> then) {
 }
 
 void Gate::resume(Done<bool> done) {
+  if (recorded_command(dir_).ok()) say("go\n");
+  await_resumed(std::move(done));
+}
+
+// For as long as it takes: what is held is the only copy now.
+void Gate::await_resumed(Done<bool> done) {
   ProcessHandles command;
   if (auto pid = recorded_command(dir_); pid.ok()) {
     command = open_tree(*pid);
     command.resize(std::min<size_t>(command.size(), 1));
-    say("go\n");
   }
   await(std::move(command), Until::kEnded,
         [this, done = std::move(done)](bool in_time) { resumed(in_time, done); });
@@ -97,10 +104,8 @@ void Gate::resume(Done<bool> done) {
 void Gate::resumed(bool in_time, const Done<bool>& done) {
   if (exists(gate_file(dir_, ".resumed"))) return done(true);
   if (!in_time) {
-    return kill_by_force([done](const Result<bool>& killed) {
-      done(Error(Code::kTimeout, killed.ok() ? "the restored tree did not start to run in time"
-                                             : killed.error().message()));
-    });
+    log::warn("the restored tree in {} has been told to run, and does not yet", dir_);
+    return await_resumed(done);
   }
   const auto log = read_file(dir_ + "/" + kRestoreLog);
   done(explain_criu_log(log.ok() ? *log : "").context("cannot let the restored tree run"));
