@@ -231,7 +231,7 @@ void Participant::recover() {
   recover_sources();
   recover_without_images();
   recover_departed();
-  open_stale_gates();
+  recover_gates();
 }
 
 // Images left by migrations in which this node was source, target or file server.
@@ -333,13 +333,14 @@ void Participant::recover_task(const std::string& task) {
 }
 
 // Gates that this node closed at a START and whose outcome came while dvsd was away: nobody else
-// would open them, and senders here would wait for ever.
-void Participant::open_stale_gates() {
+// would open them, and senders here would wait for ever. And the other way round.
+void Participant::recover_gates() {
   std::set<uint32_t> busy;
   for (const auto& [id, entry] : cluster_.migrations()) {
     const MigrationRecord& record = entry.record;
     const bool arriving = targets_.count(id) != 0 && record.state == MigrationState::kCommitted;
     if (record.dc != dc_) continue;
+    if (record.state == MigrationState::kActive) host_.close_gates(record);
     if (arriving || record.state == MigrationState::kActive) {
       busy.insert(record.slots.begin(), record.slots.end());
     }

@@ -104,7 +104,7 @@ class Participant {
   void recover_without_images();
   void recover_departed();
   void recover_task(const std::string& task);
-  void open_stale_gates();
+  void recover_gates();
   const MigrationRecord* last_here(const std::string& task) const;
   std::shared_ptr<Source> make_source(const MigrationRecord& record);
   std::shared_ptr<Target> make_target(const MigrationRecord& record);

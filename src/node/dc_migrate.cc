@@ -292,8 +292,11 @@ void DcPart::restore(const MigrationRecord& record, Done<std::unique_ptr<HeldTre
 }
 
 // Binds what the capsule brought, before its owner executes an instruction here. May be repeated
-// after a restart of dvsd.
+// after a restart of dvsd, until the owner runs: then it is bound to what it has bound since.
 void DcPart::take_in(const MigrationRecord& record, Done<bool> done) {
+  if (context_.engine.has_resumed(site(record.id))) {
+    return context_.later([done = std::move(done)] { done(true); });
+  }
   auto capsule = take_task(record);
   if (!capsule.ok()) return done(capsule.error());
   commit_capsule(record, std::move(*capsule), std::move(done));
@@ -337,6 +340,7 @@ void DcPart::settle_in(const MigrationRecord& record) {
 void DcPart::watch_arrived(const MigrationRecord& record, uint32_t slot) {
   const auto* entry = context_.cluster.endpoint(record_.name, slot);
   if (entry == nullptr || slot >= region_.slots()) return;
+  if (entry->record.node != context_.id || entry->record.task != record.task) return;
   const auto thread = find_thread(entry->record.tid);
   if (thread.has_value()) return watch_process(slot, thread->first, thread->second);
   bound_[slot].task = record.task;

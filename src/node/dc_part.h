@@ -236,6 +236,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void serve_unbind(int endpoint, const Answer& answer);
   void serve_migrate(const Asked& asked, const Answer& answer);
   void serve_hardware_notify(int endpoint, const Answer& answer);
+  void unbound_in_directory(uint32_t slot, int64_t revision, const Answer& answer);
   bool is_served(const std::string& task) const;
   Status refuse_requests_of(const MigrationRecord& record);
 

@@ -88,8 +88,16 @@ void DcPart::serve_bind(const Asked& asked, const Answer& answer) {
     stand_by(slot, kind, dvk::identity_of(region_, slot), thread->first, thread->second);
     return answer(d.endpoint.load());
   }
-  const bool used =
-      bound != Kind::kFree || context_.cluster.endpoint(record_.name, slot) != nullptr;
+  const auto* entry = context_.cluster.endpoint(record_.name, slot);
+  const bool own = entry != nullptr && entry->record.node == context_.id &&
+                   entry->record.task == thread->first &&
+                   entry->record.tid == thread->second.dc_tid;
+  if (own && asked.command != BKUP_BIND) {  // by a dvsd that died before it could answer
+    return bind_local(entry->record, entry->incarnation, [self = shared_from_this(), slot, answer] {
+      answer(self->region_.at(slot).endpoint.load());
+    });
+  }
+  const bool used = bound != Kind::kFree || entry != nullptr;
   if (used || asked.command == BKUP_BIND) return answer(EDVSSLOTUSED);
   EndpointRecord record = record_of(slot, thread->first, thread->second);
   record.replica = asked.command == REPLICA_BIND;
@@ -133,18 +141,26 @@ void DcPart::serve_unbind(int endpoint, const Answer& answer) {
   if (auto bound = bound_.find(slot); bound != bound_.end()) bound->second.unbinding = true;
   context_.store.txn({Compare::exists_at(key, entry->revision)}, {Change::remove(key)},
                      [self = shared_from_this(), answer, slot](Result<TxnResult> result) {
-                       const bool done = result.ok() && result->applied;
                        auto bound = self->bound_.find(slot);
-                       if (!done) {
-                         if (bound != self->bound_.end()) bound->second.unbinding = false;
-                         return answer(EDVSRSCBUSY);
+                       if (result.ok() && result->applied) {
+                         return self->unbound_in_directory(slot, result->revision, answer);
                        }
-                       self->unwatch(slot);
-                       self->withdraw(slot);
-                       // Once it is known here: it may be bound again at once.
-                       self->context_.cluster.when_known(result->revision,
-                                                         [answer] { answer(OK); });
+                       if (bound != self->bound_.end()) bound->second.unbinding = false;
+                       answer(EDVSRSCBUSY);
                      });
+}
+
+// It may be bound again at once, so the answer comes when that is known here. (Should dvsd die
+// before, the next one finds it bound in the region only, and ends it there.)
+void DcPart::unbound_in_directory(uint32_t slot, int64_t revision, const Answer& answer) {
+  const uint64_t incarnation = region_.at(slot).incarnation.load();
+  context_.cluster.when_known(revision, [self = shared_from_this(), answer, slot, incarnation] {
+    if (self->region_.at(slot).incarnation.load() == incarnation) {
+      self->unwatch(slot);
+      self->withdraw(slot);
+    }
+    answer(OK);
+  });
 }
 
 // At the node of the endpoint, one bit is set; from another, that node is asked to.

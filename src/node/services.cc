@@ -25,6 +25,8 @@ Result<TaskDescription> description_from(const Json& json) {
   TaskDescription d;
   DVS_ASSIGN(d.task, json_get<std::string>(json, "task"));
   DVS_ASSIGN(d.endpoints, json_get<std::vector<int>>(json, "endpoints"));
+  DVS_ASSIGN(const auto slots, json_get<std::vector<int>>(json, "slots"));
+  d.slots.assign(slots.begin(), slots.end());
   DVS_ASSIGN(d.pids, json_get<std::vector<int>>(json, "pids"));
   DVS_ASSIGN(d.threads, json_get<std::vector<int>>(json, "threads"));
   DVS_ASSIGN(d.memory_bytes, json_get<uint64_t>(json, "memory_bytes"));

@@ -107,6 +107,22 @@ TEST_F(OwedMoves, ADvsdThatDiesWhileMemoryIsOwedIsWaitedFor) {
   }
 }
 
+// What it has bound and given back since it runs here is not undone.
+TEST_F(OwedMoves, WhoBindsWhileADvsdDiesIsNotDisturbed) {
+  how_ = {{"algorithm", "non-freezing"}, {"bandwidth", 24 << 20}, {"max_downtime_ms", 1}};
+  const Process binder = run("lab", "n1", 5, {"binder", "8000", "20"});
+  ASSERT_TRUE(wait_log(binder, "bound 20"));
+  const pid_t dvsd = node("n2").dvsd_pid;
+  const Json record = move_and(binder, [&] {
+    EXPECT_TRUE(wait_log(binder, "bound ", log(binder).size()));
+    kill_dvsd("n2");
+  });
+  EXPECT_EQ(record["memory"], "here") << record;
+  await_dvsd("n2", dvsd);
+  EXPECT_TRUE(wait_log(binder, "bound ", log(binder).size()));
+  EXPECT_EQ(log(binder).find("BAD"), std::string::npos) << log(binder);
+}
+
 TEST_F(OwedMoves, ALinkThatBreaksIsWaitedFor) {
   const Process writer = start_slow();
   const Json record = move_and(writer, [&] {

@@ -282,6 +282,10 @@ std::unique_ptr<HeldTree> Dvsd::find_held(const MigrationRecord& record) {
 }
 
 void Dvsd::take_in(const MigrationRecord& record, Done<bool> done) {
+  const auto held = machine_.held.find(record.id);
+  if (held != machine_.held.end() && held->second->state == Held::State::kResumed) {
+    return after(0, [done] { done(true); });
+  }
   const auto bytes = read_file(image_directory(record) + "/" + kCapsulePiece);
   if (!bytes.ok()) return after(0, [done, error = bytes.error()] { done(error); });
   auto capsule = dvk::decode_capsule(*bytes, machine_.region.slots());
@@ -307,7 +311,10 @@ void Dvsd::commit_capsule(const MigrationRecord& record, const dvk::Capsule& cap
 
 void Dvsd::settle_in(const MigrationRecord& record) {
   for (uint32_t slot : record.slots) {
-    if (cluster_.endpoint(kDc, slot) != nullptr) bound_[slot] = record.task;
+    const auto* entry = cluster_.endpoint(kDc, slot);
+    const bool here =
+        entry != nullptr && entry->record.node == node_id_ && entry->record.task == record.task;
+    if (here) bound_[slot] = record.task;
     if (bound_.count(slot) == 0) place(slot);
     ops_.on_place_changed(slot);
   }

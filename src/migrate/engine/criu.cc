@@ -249,6 +249,7 @@ class CriuEngine final : public Engine {
   Result<std::unique_ptr<HeldTree>> find_held(const EngineSite& site) override {
     return open_held_tree(executor_, site.dir);
   }
+  bool has_resumed(const EngineSite& site) const override { return has_passed_gate(site.dir); }
 
  private:
   using Command = std::shared_ptr<CriuCommand>;

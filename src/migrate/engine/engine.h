@@ -103,6 +103,8 @@ class Engine {
 
   // After a restart of dvsd: the held tree whose images are in this site, if one is waiting.
   virtual Result<std::unique_ptr<HeldTree>> find_held(const EngineSite& site) = 0;
+  // Whether the tree restored there has begun to run.
+  virtual bool has_resumed(const EngineSite& site) const = 0;
 };
 
 struct CriuOptions {

@@ -102,7 +102,7 @@ void Gate::await_resumed(Done<bool> done) {
 }
 
 void Gate::resumed(bool in_time, const Done<bool>& done) {
-  if (exists(gate_file(dir_, ".resumed"))) return done(true);
+  if (has_passed_gate(dir_)) return done(true);
   if (!in_time) {
     log::warn("the restored tree in {} has been told to run, and does not yet", dir_);
     return await_resumed(done);
@@ -127,7 +127,7 @@ void Gate::kill_by_force(Done<bool> done) {
   ProcessHandles all;
   if (auto pid = recorded_command(dir_); pid.ok()) all = kill_tree(*pid);
   await_all_gone(std::move(all), [this, done = std::move(done)](bool in_time) {
-    if (exists(gate_file(dir_, ".resumed"))) {
+    if (has_passed_gate(dir_)) {
       return done(Error(Code::kConflict, "the restored tree runs already"));
     }
     if (!in_time) return done(Error(Code::kTimeout, "the restored tree did not end in time"));
@@ -155,6 +155,8 @@ Status create_gate(const std::string& dir) {
   if (::mkfifo(path.c_str(), 0600) != 0) return errno_error("cannot create " + path);
   return {};
 }
+
+bool has_passed_gate(const std::string& dir) { return exists(gate_file(dir, ".resumed")); }
 
 Status record_command(const std::string& dir, pid_t pid) {
   const auto started = start_time(pid);

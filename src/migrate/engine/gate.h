@@ -19,6 +19,9 @@ namespace dvs {
 // Creates the FIFO in `dir` (which exists), and removes the files of an earlier try.
 Status create_gate(const std::string& dir);
 
+// The tree restored in `dir` has been told to run, and does.
+bool has_passed_gate(const std::string& dir);
+
 // Notes the restoring command, for find_held() in a later dvsd.
 Status record_command(const std::string& dir, pid_t pid);
 
