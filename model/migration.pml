@@ -13,21 +13,10 @@
 //   LOSE     a node is lost for good                 REBOOT  ... or comes back with nothing
 //   EXPIRE   a node that lives is taken for dead     CANCEL  somebody writes `rolledback`
 //   UNKNOWN  START is not answered: it was made, will be, or never is
-// What the code does today, and should not (all of it: AS_IS); without, it is as it should be:
-//   GAP_SLOTS        who proposes an outcome names the slots that it knew when it began to propose
-//   GAP_INCARNATION  COMMIT takes an endpoint that was bound again for the one in the capsule
-//   GAP_REBOOT       a node that comes back with nothing does not say so
-//   GAP_OWED         memory stays owed when source and target are lost
-// When the code is mended such a switch becomes one of BUG_: mistakes, planted to be found.
+//   BUG_...  a mistake, planted to be found
 
 #ifndef FAULTS
 #define FAULTS 1
-#endif
-#ifdef AS_IS
-#define GAP_SLOTS
-#define GAP_INCARNATION
-#define GAP_REBOOT
-#define GAP_OWED
 #endif
 
 // What a node does in one turn of its event loop. (SPIN does not tell which statements of a d_step it
@@ -225,7 +214,7 @@ inline write(what, where) {
 #define MOVED_TO(at, again) PLACES(at, again, NODES(PLACES_NOW))
 
 // What the writer's record says of the slots: that of when it began to propose, or the newest.
-#ifdef GAP_SLOTS
+#ifdef BUG_SLOTS
 #define SLOTS_OF(captured, n) (captured)
 #else
 #define SLOTS_OF(captured, n) SLOTS(RECORD_AT(n))
@@ -320,7 +309,7 @@ inline source_sees() {
 }
 
 // Participant::recover(), unless the DC's part is made anew (DcPart::create).
-#ifdef GAP_REBOOT
+#ifdef BUG_REBOOT
 #define RECOVERS(n) (!bare[n])
 #else
 #define RECOVERS(n) 1
@@ -354,7 +343,7 @@ inline source_recovers() {
   bare[S] = 0
 }
 
-#ifdef GAP_OWED
+#ifdef BUG_OWED
 #define LOOKS_S (source == S_KEEPS)
 #else
 #define LOOKS_S 1
@@ -515,7 +504,7 @@ inline target_recovers() {
   bare[T] = 0
 }
 
-#ifdef GAP_INCARNATION
+#ifdef BUG_INCARNATION
 #define IS_OF_CAPSULE 1
 #else
 #define IS_OF_CAPSULE (AGAIN(PLACES_NOW) == capsule)
@@ -683,7 +672,7 @@ end:
   // on_nodes_changed(): both are lost.
   :: STEP { IS_UP(C) && MAY_WRITE(C) && !HAS_NODE(PLACES_AT(C), S) && !HAS_NODE(PLACES_AT(C), T) ->
        write_rollback(SLOTS(RECORD_AT(C))) }
-#if !defined(GAP_OWED) && !defined(BUG_LOST_TARGET)
+#if !defined(BUG_OWED) && !defined(BUG_LOST_TARGET)
   :: STEP { IS_UP(C) && MEMORY(RECORD_AT(C)) == OWED && IS_CURRENT(C) && !HAS_NODE(PLACES_AT(C), T) ->
        write_memory(MEMORY_LOST) }
 #endif
@@ -725,7 +714,8 @@ end:
 proctype Process() {
   if
 #ifdef BIND
-  :: STEP { IS_UP(S) && source == 0 && STATE(RECORD_AT(S)) == NONE && copy[S] == RUNS -> bound_more = 1 }
+  :: STEP { IS_UP(S) && copy[S] == RUNS && (source == S_COPYING -> !freezes :
+       source == 0 && STATE(RECORD_AT(S)) == NONE) -> bound_more = 1 }
 #endif
   :: true
   fi
@@ -771,14 +761,14 @@ proctype Faults() {
   :: STEP { faults_left && node[S] != LOST ->
        faults_left--; node[S] = LOST; lease[S] = 1; break_link(); source_dies();
        gate[S] = 0; again = 0;
-#ifdef GAP_REBOOT
+#ifdef BUG_REBOOT
        bare[S] = 1;
 #endif
        if :: IS_THERE(S) -> copy[S] = WITH_NODE :: else fi }
   :: STEP { faults_left && node[T] != LOST ->
        faults_left--; node[T] = LOST; lease[T] = 1; break_link(); target_dies();
        gate[T] = 0; images = 0; capsule = 0; taken_in = 0; pager = 0;
-#ifdef GAP_REBOOT
+#ifdef BUG_REBOOT
        bare[T] = 1;
 #endif
        if :: copy[T] != NO_COPY -> copy[T] = WITH_NODE :: else fi }
