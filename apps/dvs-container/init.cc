@@ -47,7 +47,7 @@ Status unshare_namespaces(const Options& options) {
 
 // --- the first process: the rest of its set-up ---
 
-Status start_pid_counter(const PidRange& pids) {
+Status start_pid_counter(PidRange pids, pid_t next_pid) {
   DVS_ASSIGN(const std::string text, read_file("/proc/sys/kernel/pid_max"));
   const long pid_max = std::strtol(text.c_str(), nullptr, 10);
   if (pids.last >= pid_max) {
@@ -55,6 +55,7 @@ Status start_pid_counter(const PidRange& pids) {
                                          " need a kernel.pid_max above that, it is " +
                                          std::to_string(pid_max) + ": raise it with sysctl");
   }
+  if (pids.contains(next_pid)) pids.first = next_pid;
   return reset_pid_counter(pids);
 }
 
@@ -70,7 +71,7 @@ Status replace_stdio() {
 
 Status set_up(const Options& options) {
   DVS_TRY(build_view(options));
-  DVS_TRY(start_pid_counter(options.pids));
+  DVS_TRY(start_pid_counter(options.pids, options.next_pid));
   DVS_TRY(replace_stdio());
   if (::setsid() < 0 || ::chdir("/") != 0) return errno_error("cannot leave the session");
   ::umask(022);

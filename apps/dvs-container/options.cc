@@ -25,6 +25,7 @@ bool set_option(Options& options, std::string_view name, std::string_view value)
     return !value.empty();
   }
   if (name == "--pids") return parse(value, options.pids);
+  if (name == "--next-pid") return parse(value, options.next_pid);
   if (name == "--monotonic-offset") return parse(value, options.monotonic_offset_ns);
   if (name == "--init") return parse(value, options.init) && options.init > 0;
   if (name == "--cgroup") {

@@ -21,6 +21,7 @@ struct PidRange {
 struct Options {
   std::string dir;                    // --dir: the DC's directory on the node (init)
   PidRange pids;                      // --pids FIRST:LAST
+  pid_t next_pid = 0;                 // --next-pid: that it begins with (init); 0: the first
   int64_t monotonic_offset_ns = 0;    // --monotonic-offset (init)
   std::vector<std::string> shown;     // --show, --writable, --hide: paths of the node (init), see
   std::vector<std::string> writable;  // ContainerSpec; each repeatable

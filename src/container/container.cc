@@ -147,6 +147,8 @@ ChildOptions init_command(const std::string& helper, const ContainerSpec& spec) 
                   spec.dir,
                   "--pids",
                   std::to_string(spec.first_pid) + ":" + std::to_string(spec.last_pid),
+                  "--next-pid",
+                  std::to_string(spec.next_pid),
                   "--monotonic-offset",
                   std::to_string(spec.monotonic_offset_ns)};
   const std::pair<const char*, const std::vector<std::string>&> paths[] = {

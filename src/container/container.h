@@ -27,6 +27,7 @@ struct ContainerSpec {
   std::string dir;        // paths::dc_dir(); its subdirectories are created here
   pid_t first_pid = 300;  // ids given to processes are first_pid .. last_pid
   pid_t last_pid = 4194303;
+  pid_t next_pid = 0;  // the first one to be given out; 0: first_pid
   // What to add to the INITIAL time namespace's CLOCK_MONOTONIC (and _BOOTTIME) inside the DC.
   int64_t monotonic_offset_ns = 0;
   // Directories of the node: in sight (read-only) although below one that the DC has its own of;

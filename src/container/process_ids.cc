@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <string_view>
 
@@ -54,6 +56,25 @@ std::string name_of_thread(pid_t host_tid) {
   std::replace_if(
       name->begin(), name->end(), [](char c) { return c < ' ' || c > '~'; }, '?');
   return *name;
+}
+
+pid_t next_pid_beside(const std::vector<pid_t>& used, pid_t first, pid_t last) {
+  constexpr pid_t kMargin = 1024;
+  std::set<pid_t> taken;
+  for (const pid_t pid : used) {
+    if (pid >= first && pid <= last) taken.insert(pid);
+  }
+  if (taken.empty()) return first;
+  pid_t best = first;
+  pid_t widest = *taken.begin() - first;
+  for (auto at = taken.begin(); at != taken.end(); ++at) {
+    const pid_t end = std::next(at) == taken.end() ? last + 1 : *std::next(at);
+    const pid_t gap = end - *at - 1;
+    if (gap <= widest) continue;
+    widest = gap;
+    best = *at + 1 + std::min(kMargin, gap / 2);
+  }
+  return best;
 }
 
 std::vector<pid_t> parse_pids(const std::string& text) {

@@ -38,6 +38,11 @@ std::optional<int> status_of_zombie(pid_t host_pid);
 // call itself anything. Empty when there is no such thread.
 std::string name_of_thread(pid_t host_tid);
 
+// Where to begin to give out ids of first..last, when these are in use elsewhere (in any order;
+// others are passed over): in the largest gap, and not right behind an id, since children and
+// threads of a process have the ids that follow it. Its margin is 1,024, or half the gap.
+pid_t next_pid_beside(const std::vector<pid_t>& used, pid_t first, pid_t last);
+
 // The process ids in the text of a cgroup.procs file; those of other pid namespaces (0) left out.
 std::vector<pid_t> parse_pids(const std::string& text);
 

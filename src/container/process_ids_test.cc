@@ -32,5 +32,26 @@ TEST(NameOfThread, CanAlwaysBePrinted) {
 
 TEST(NameOfThread, OfNobodyIsEmpty) { EXPECT_EQ(name_of_thread(INT_MAX), ""); }
 
+TEST(NextPid, BeginsWithTheFirstIfNoneIsUsed) {
+  EXPECT_EQ(next_pid_beside({}, 16384, 32767), 16384);
+  EXPECT_EQ(next_pid_beside({300, 40000}, 16384, 32767), 16384) << "of other nodes";
+}
+
+TEST(NextPid, LeavesRoomBehindWhatIsUsed) {
+  EXPECT_EQ(next_pid_beside({16385, 16390, 16385}, 16384, 32767), 16390 + 1 + 1024);
+}
+
+TEST(NextPid, TakesTheLargestGap) {
+  EXPECT_EQ(next_pid_beside({150, 190}, 100, 199), 100) << "in front";
+  EXPECT_EQ(next_pid_beside({110, 190}, 100, 199), 110 + 1 + 39) << "between";
+  EXPECT_EQ(next_pid_beside({100, 110}, 100, 199), 110 + 1 + 44) << "behind";
+}
+
+TEST(NextPid, IsInTheRangeWhateverIsUsed) {
+  EXPECT_EQ(next_pid_beside({7, 8}, 7, 8), 7);
+  EXPECT_EQ(next_pid_beside({8}, 7, 8), 7);
+  EXPECT_EQ(next_pid_beside({7}, 7, 8), 8);
+}
+
 }  // namespace
 }  // namespace dvs

@@ -47,12 +47,23 @@ DcPart::DcPart(NodeContext& context, DcRecord record)
 
 DcPart::~DcPart() = default;
 
+// Of the DC, as the directory has them. This node may have had a part of it before, and been lost:
+// what was born there lives elsewhere, and may want to come back.
+std::vector<pid_t> DcPart::known_pids() const {
+  std::vector<pid_t> pids;
+  for (const auto& [slot, entry] : context_.cluster.endpoints(record_.name)) {
+    pids.insert(pids.end(), {entry.record.pid, entry.record.tid});
+  }
+  return pids;
+}
+
 ContainerSpec DcPart::container_spec() const {
   ContainerSpec spec;
   spec.name = record_.name;
   spec.dir = dir_;
   spec.first_pid = (context_.id + 1) * kPidsPerNode;
   spec.last_pid = spec.first_pid + kPidsPerNode - 1;
+  spec.next_pid = next_pid_beside(known_pids(), spec.first_pid, spec.last_pid);
   spec.monotonic_offset_ns = monotonic_offset(record_.clock_origin_ns);
   spec.shown = context_.config.dc_shown;
   spec.writable = context_.config.dc_writable;

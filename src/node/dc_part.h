@@ -174,6 +174,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void save() const;
   void save_task(const Task& task) const;
   void load_tasks();
+  std::vector<pid_t> known_pids() const;
   ContainerSpec container_spec() const;
   void start();
   void watch_doorbell();

@@ -127,9 +127,19 @@ void Conductor::delete_node(const HttpRequest& request, Reply reply) {
 // ---- DCs ----
 
 Json Conductor::dc_json(const DcRecord& record) const {
+  Json missing = Json::object();  // nodes without their part of it, and why
+  for (const std::string& node : record.nodes) {
+    const auto part = cluster_.parts(record.name).find(node);
+    if (part == cluster_.parts(record.name).end()) {
+      missing[node] = cluster_.node(node) == nullptr ? "the node is down" : "it is being made";
+    } else if (!part->second.ready) {
+      missing[node] = part->second.error;
+    }
+  }
   return {{"name", record.name},
           {"id", record.id},
           {"nodes", record.nodes},
+          {"missing", missing},
           {"endpoints", record.endpoints},
           {"bound", cluster_.endpoints(record.name).size()}};
 }

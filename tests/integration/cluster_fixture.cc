@@ -385,7 +385,10 @@ void ClusterTest::power_on(const std::string& name) {
   await_links();
   const auto parts_ready = [&] {
     auto dcs = call("GET", "/v1/dcs");
-    return dcs.ok() && to_text(*dcs).find("\"ready\":false") == std::string::npos;
+    if (!dcs.ok()) return false;
+    const Json& list = dcs->at("dcs");
+    return std::all_of(list.begin(), list.end(),
+                       [&](const Json& dc) { return !dc.at("missing").contains(name); });
   };
   EXPECT_TRUE(eventually(parts_ready));
 }

@@ -128,6 +128,21 @@ TEST_F(Restart, ADvsdThatDiesAfterItsLeaseBindsItsProcessesAgain) {
   expect_serves(server, "n1");
 }
 
+// What was born there, and lives elsewhere, can come back: its id is not given to another one.
+TEST_F(Restart, ANodeThatWasOffGivesOtherProcessIds) {
+  make_dc("lab");
+  const Process first = run("lab", "n1", 5, {"echo_server"});
+  ASSERT_TRUE(wait_log(first, "ready"));
+  must_move(first, "n2");
+  via_ = "n3";
+  power_off("n1");
+  power_on("n1");
+  const Process second = run("lab", "n1", 6, {"echo_server"});
+  EXPECT_GT(second.pid, first.pid + 1000) << "nor those of its children";
+  must_move(first, "n1");
+  expect_serves(first, "n2");
+}
+
 // The process has gone on from where it went when the dvsd that let it go comes back: the frozen
 // copy that was left does not run.
 TEST_F(Restart, ACopyThatWasLeftBehindDoesNotRun) {

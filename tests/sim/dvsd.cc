@@ -138,15 +138,15 @@ void Dvsd::begin() {
           scheduler_, *store_, cluster_, *this, faults_, {machine_.name, node_id_, machine_.lease}},
       static_cast<ParticipantHost&>(*this), kDc);
   participant_->recover();
-  for (const auto& [task, slots] : std::map(machine_.tasks)) {
-    if (world_.process(task).copies.count(machine_.id) == 0) process_died(task);
-  }
   update_nodes();
   for (uint32_t slot = 0; slot < machine_.region.slots(); ++slot) {
     if (cluster_.endpoint(kDc, slot) != nullptr || bound_.count(slot) != 0 ||
         dvk::load_kind(machine_.region.at(slot)) != dvk::Kind::kFree) {
       place(slot);
     }
+  }
+  for (const auto& [task, slots] : std::map(machine_.tasks)) {
+    if (world_.process(task).copies.count(machine_.id) == 0) process_died(task);
   }
   for (const auto& [slot, task] : std::map(machine_.unbound)) bind_again(slot, task);
   ops_.drive_all();
