@@ -155,6 +155,7 @@ Json to_json(const MigrationRecord& r) {
           {"memory_bytes", r.memory_bytes},
           {"owed_bytes", r.owed_bytes},
           {"memory", memory_name(r.memory)},
+          {"settled", r.settled},
           {"patience_ms", r.patience_ms},
           {"adaptive", r.adaptive},
           {"faults", r.faults},
@@ -187,6 +188,7 @@ Result<MigrationRecord> migration_record(const std::string& text) {
   fields.get("max_downtime_ms", r.max_downtime_ms).get("bandwidth", r.bandwidth);
   fields.get("compress", r.compress);
   fields.get("file_server", r.file_server).get("owed_bytes", r.owed_bytes).get("memory", memory);
+  fields.get("settled", r.settled);
   fields.get("patience_ms", r.patience_ms).get("adaptive", r.adaptive);
   fields.get("faults", r.faults).get("fault_p99_ms", r.fault_p99_ms);
   const auto* found = std::find(std::begin(kStateNames), std::end(kStateNames), state);

@@ -90,6 +90,7 @@ struct MigrationRecord {
   std::string compress = "auto";  // of memory on its way, see migrate/page_packing.h
   std::string why;                // of the algorithm, and when copying was ended
   OwedMemory memory = OwedMemory::kNone;
+  bool settled = false;      // it is over, and nothing of it is left on its source or target
   int patience_ms = 30'000;  // how long the target waits for a page it is owed
   int pid = 0;               // of the process the endpoint asked for belongs to
   int64_t started_ns = 0;    // CLOCK_REALTIME

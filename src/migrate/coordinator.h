@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/scheduler.h"
+#include "directory/cluster.h"
 #include "directory/records.h"
 #include "directory/store.h"
 #include "migrate/faults.h"
@@ -38,18 +39,22 @@ struct MigrationRequest {
 
 class Coordinator {
  public:
+  static constexpr size_t kRecordsKept = 1000;
   using OnEvent = std::function<void(const Json& event)>;
 
   // `salt`: differs from that of every other coordinator of the cluster, for the ids it gives.
-  Coordinator(Scheduler& scheduler, Store& store, const Keys& keys, Peers& peers, Faults& faults,
-              std::string self, uint64_t salt)
+  // `records_kept`: see prune().
+  Coordinator(Scheduler& scheduler, Store& store, const Cluster& cluster, Peers& peers,
+              Faults& faults, std::string self, uint64_t salt, size_t records_kept = kRecordsKept)
       : scheduler_(scheduler),
         store_(store),
-        keys_(keys),
+        cluster_(cluster),
+        keys_(cluster.keys()),
         peers_(peers),
         faults_(faults),
         self_(std::move(self)),
-        salt_(salt) {}
+        salt_(salt),
+        records_kept_(records_kept) {}
 
   // Asks source and target whether it can be done, then starts. `done` when the outcome has been
   // carried out on both sides and no memory is owed (or, five seconds after that, without the
@@ -109,17 +114,20 @@ class Coordinator {
   void finish_soon(const RunningPtr& running);
   void finish_if_done(const RunningPtr& running);
   void finish(const RunningPtr& running);
+  void prune();
   RunningPtr find(const std::string& id) const;
   void tell(const RunningPtr& running, Json event);
   double elapsed_ms(const Running& running) const;
 
   Scheduler& scheduler_;
   Store& store_;
+  const Cluster& cluster_;
   const Keys& keys_;
   Peers& peers_;
   Faults& faults_;
   const std::string self_;
   const uint64_t salt_;
+  const size_t records_kept_;
   uint64_t ids_ = 0;
   std::map<std::string, RunningPtr> running_;
 };

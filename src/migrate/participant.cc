@@ -74,6 +74,12 @@ void Participant::on_migration(const MigrationRecord& record, const MigrationRec
   }
 }
 
+// Only what is over is removed; this node may have missed how it ended.
+void Participant::on_forgotten(const MigrationRecord& before) {
+  proposer_->on_settled(before.id);
+  if (is_open(before.state)) host_.open_gates(before);
+}
+
 void Participant::take_up_postponed() {
   scheduler_.post([this, alive = std::weak_ptr(alive_)] {
     if (alive.expired()) return;

@@ -64,6 +64,8 @@ class Participant {
 
   // ---- the directory's news ----
   void on_migration(const MigrationRecord& record, const MigrationRecord* before);
+  // The record was removed; `before`: as it was known last.
+  void on_forgotten(const MigrationRecord& before);
   void on_nodes_changed();
   // After a restart: migrations in which this node takes part, and what they left here.
   void recover();

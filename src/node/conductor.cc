@@ -85,7 +85,7 @@ Status Conductor::open_links_and_parts() {
   rpc_ = std::make_unique<Rpc>(context_.executor, context_.id);
   rpc_->use(*links_);
   context_.rpc = rpc_.get();
-  coordinator_ = std::make_unique<Coordinator>(scheduler_, context_.store, cluster_.keys(),
+  coordinator_ = std::make_unique<Coordinator>(scheduler_, context_.store, cluster_,
                                                static_cast<Peers&>(*this), faults_,
                                                context_.config.name, std::random_device()());
   add_services();
@@ -225,7 +225,11 @@ void Conductor::on_endpoint(const std::string& dc, uint32_t slot) {
 void Conductor::on_migration(const std::string& id) {
   const auto* entry = cluster_.migration(id);
   if (entry == nullptr) {
-    seen_migrations_.erase(id);
+    const auto forgotten = seen_migrations_.extract(id);
+    if (forgotten.empty()) return;
+    if (auto existing = part(forgotten.mapped().dc)) {
+      existing->participant().on_forgotten(forgotten.mapped());
+    }
     return;
   }
   const auto before = seen_migrations_.find(id);

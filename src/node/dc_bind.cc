@@ -39,7 +39,7 @@ UniqueFd DcPart::open_pidfd(const ThreadIds& ids) {
 bool DcPart::has_ended(boost::asio::posix::stream_descriptor& pidfd) {
   // The reactor may wake a wait for a descriptor that was closed meanwhile.
   pollfd ended{pidfd.native_handle(), POLLIN, 0};
-  return ::poll(&ended, 1, 0) != 0;
+  return ::poll(&ended, 1, 0) > 0 && (ended.revents & POLLIN) != 0;
 }
 
 std::optional<uint32_t> DcPart::free_user_slot() const {
@@ -136,15 +136,7 @@ void DcPart::bind_local(const EndpointRecord& record, uint64_t incarnation,
 }
 
 void DcPart::watch_bound(const EndpointRecord& record) {
-  const auto thread = find_thread(record.tid);
-  if (thread.has_value()) {
-    watch_process(record.slot, thread->first, thread->second);
-  } else {
-    bound_[record.slot].task = record.task;
-    context_.later([weak = weak_from_this(), slot = record.slot] {
-      if (auto self = weak.lock()) self->process_died(slot);
-    });
-  }
+  watch_thread(record);
   ops_->on_place_changed(record.slot);
 }
 
@@ -275,34 +267,46 @@ std::optional<std::pair<std::string, ThreadIds>> DcPart::find_thread(int dc_tid)
   return std::nullopt;
 }
 
-void DcPart::watch_process(uint32_t slot, const std::string& task, const ThreadIds& ids) {
-  Bound& bound = bound_[slot];
-  bound.host_pid = ids.host_pid;
-  bound.host_tid = ids.host_tid;
-  bound.task = task;
-  UniqueFd pidfd = open_pidfd(ids);
+// Who has this endpoint here, from now on; when it has ended already, that is found out soon.
+void DcPart::watch_thread(const EndpointRecord& record) {
+  Bound& bound = bound_[record.slot];
+  bound = Bound{};
+  bound.task = record.task;
+  bound.number = ++bindings_;
+  const auto thread = find_thread(record.tid);
+  UniqueFd pidfd = thread.has_value() ? open_pidfd(thread->second) : UniqueFd();
   if (!pidfd.valid()) {
-    context_.later([weak = weak_from_this(), slot] {
-      if (auto self = weak.lock()) self->process_died(slot);
+    context_.later([weak = weak_from_this(), slot = record.slot, number = bound.number] {
+      auto self = weak.lock();
+      if (self != nullptr && self->is_bound(slot, number)) self->process_died(slot);
     });
     return;
   }
+  const uint32_t slot = record.slot;
+  const ThreadIds& ids = thread->second;
+  bound.host_pid = ids.host_pid;
+  bound.host_tid = ids.host_tid;
+  bound.task = thread->first;
   bound.pidfd =
       std::make_unique<boost::asio::posix::stream_descriptor>(context_.executor, pidfd.release());
   await_death(slot);
 }
 
 void DcPart::await_death(uint32_t slot) {
-  bound_.at(slot).pidfd->async_wait(
+  Bound& bound = bound_.at(slot);
+  bound.pidfd->async_wait(
       boost::asio::posix::stream_descriptor::wait_read,
-      [weak = weak_from_this(), slot](const boost::system::error_code& ec) {
+      [weak = weak_from_this(), slot, number = bound.number](const boost::system::error_code& ec) {
         auto self = weak.lock();
-        if (ec || self == nullptr) return;
-        auto found = self->bound_.find(slot);
-        if (found == self->bound_.end() || found->second.pidfd == nullptr) return;
-        if (!has_ended(*found->second.pidfd)) return self->await_death(slot);
+        if (ec || self == nullptr || !self->is_bound(slot, number)) return;
+        if (!has_ended(*self->bound_.at(slot).pidfd)) return self->await_death(slot);
         self->process_died(slot);
       });
+}
+
+bool DcPart::is_bound(uint32_t slot, uint64_t number) const {
+  const auto found = bound_.find(slot);
+  return found != bound_.end() && found->second.number == number;
 }
 
 // The process bound here has ended: its peers are released at once. If somebody wants to be told
@@ -315,6 +319,8 @@ void DcPart::process_died(uint32_t slot) {
   // Once it is reaped, its first process's record of its end is there.
   std::optional<int> status = status_of_zombie(found->second.host_pid);
   if (!status.has_value()) status = exit_status_of(dead.pid);
+  log::info("DC {}: endpoint {}: its process {} has ended", record_.name, region_.number_of(slot),
+            dead.pid);
   bound_.erase(found);
   const int own_warning = region_.at(slot).priv_warn.load();
   dvk::bury(region_, slot);
@@ -371,15 +377,25 @@ void DcPart::look_at_warnings() {
 void DcPart::remove_from_directory(uint32_t slot) {
   const auto* entry = context_.cluster.endpoint(record_.name, slot);
   if (entry == nullptr || entry->record.node != context_.id) return;
-  const std::string key = context_.keys().endpoint(record_.name, slot);
   unwatch(slot);
+  remove_record(*entry);
+}
+
+// As long as it is of that binding: who has the slot next, or has come back, keeps it.
+void DcPart::remove_record(const Cluster::EndpointEntry& of) {
+  const auto* entry = context_.cluster.endpoint(record_.name, of.record.slot);
+  if (entry == nullptr || entry->record.node != context_.id ||
+      entry->incarnation != of.incarnation || entry->record.epoch != of.record.epoch) {
+    return;
+  }
+  const std::string key = context_.keys().endpoint(record_.name, of.record.slot);
   context_.store.txn({Compare::exists_at(key, entry->revision)}, {Change::remove(key)},
-                     [weak = weak_from_this(), slot](Result<TxnResult> result) {
+                     [weak = weak_from_this(), of](Result<TxnResult> result) {
                        auto self = weak.lock();
                        if (self == nullptr || (result.ok() && result->applied)) return;
                        run_after(self->context_.executor, std::chrono::milliseconds(200),
-                                 [weak, slot] {
-                                   if (auto again = weak.lock()) again->remove_from_directory(slot);
+                                 [weak, of] {
+                                   if (auto again = weak.lock()) again->remove_record(of);
                                  });
                      });
 }

@@ -235,6 +235,7 @@ void DcPart::go_on(const MigrationRecord& record, Done<bool> done) {
 
 // COMMIT: what is left here are the mirrors, and the frozen copy.
 void DcPart::let_go(const MigrationRecord& record) {
+  log::info("migration {}: task {} has left for {}", record.id, record.task, record.target);
   for (uint32_t slot : record.slots) unwatch(slot);
   const auto target = node_id(record.target);
   dvk::commit_away(region_, record.slots, target.value_or(0),
@@ -328,6 +329,7 @@ void DcPart::commit_capsule(const MigrationRecord& record, dvk::Capsule capsule,
 }
 
 void DcPart::settle_in(const MigrationRecord& record) {
+  log::info("migration {}: task {} runs here", record.id, record.task);
   for (uint32_t slot : record.slots) {
     if (slot >= region_.slots()) continue;
     if (bound_.count(slot) == 0) watch_arrived(record, slot);
@@ -341,12 +343,7 @@ void DcPart::watch_arrived(const MigrationRecord& record, uint32_t slot) {
   const auto* entry = context_.cluster.endpoint(record_.name, slot);
   if (entry == nullptr || slot >= region_.slots()) return;
   if (entry->record.node != context_.id || entry->record.task != record.task) return;
-  const auto thread = find_thread(entry->record.tid);
-  if (thread.has_value()) return watch_process(slot, thread->first, thread->second);
-  bound_[slot].task = record.task;
-  context_.later([weak = weak_from_this(), slot] {
-    if (auto self = weak.lock()) self->process_died(slot);
-  });
+  watch_thread(entry->record);
 }
 
 void DcPart::clean_up(const MigrationRecord& record, Done<bool> done) {

@@ -131,6 +131,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
  private:
   // A process or thread of this node that is bound to a slot.
   struct Bound {
+    uint64_t number = 0;  // of the binding, so that nothing is done to a later one
     pid_t host_pid = 0;
     pid_t host_tid = 0;
     std::string task;
@@ -205,7 +206,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   Status check_slots(const MigrationRecord& record) const;
   Status check_bound(const std::string& task) const;
   void bind_again(const EndpointRecord& record);
-  void watch_process(uint32_t slot, const std::string& task, const ThreadIds& ids);
+  void watch_thread(const EndpointRecord& record);
   Result<dvk::Capsule> take_task(const MigrationRecord& record);
   void commit_capsule(const MigrationRecord& record, dvk::Capsule capsule, Done<bool> done);
   void watch_arrived(const MigrationRecord& record, uint32_t slot);
@@ -213,6 +214,8 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void unwatch(uint32_t slot) { bound_.erase(slot); }
   void process_died(uint32_t slot);
   void remove_from_directory(uint32_t slot);
+  void remove_record(const Cluster::EndpointEntry& of);
+  bool is_bound(uint32_t slot, uint64_t number) const;
   void warn_next(uint32_t slot);
   void look_at_warnings();
   EndpointRecord record_of(uint32_t slot, const std::string& task, const ThreadIds& ids) const;
@@ -345,6 +348,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   std::unique_ptr<RemoteOps> ops_;
   Doorbells::Listening doorbell_;
   std::map<std::string, Task> tasks_;
+  uint64_t bindings_ = 0;
   std::map<uint32_t, Bound> bound_;
   std::map<uint32_t, int> waits_;  // by slot: looks whether somebody has left it
   std::map<uint32_t, Standby> standbys_;

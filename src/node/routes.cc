@@ -136,12 +136,9 @@ Json Conductor::dc_json(const DcRecord& record) const {
       missing[node] = part->second.error;
     }
   }
-  return {{"name", record.name},
-          {"id", record.id},
-          {"nodes", record.nodes},
-          {"missing", missing},
-          {"endpoints", record.endpoints},
-          {"bound", cluster_.endpoints(record.name).size()}};
+  return {{"name", record.name},           {"id", record.id},
+          {"nodes", record.nodes},         {"missing", missing},
+          {"endpoints", record.endpoints}, {"bound", cluster_.endpoints(record.name).size()}};
 }
 
 void Conductor::get_dcs(const HttpRequest&, Reply reply) {

@@ -66,8 +66,8 @@ Dvsd::Dvsd(World& world, Machine& machine)
       store_(world.store().connect(machine.id, life_)),
       cluster_(scheduler_, *store_, "sim"),
       ops_(machine.region, node_id_, *this),
-      coordinator_(scheduler_, *store_, cluster_.keys(), *this, faults_, machine.name,
-                   world.events().random(1 << 20)) {}
+      coordinator_(scheduler_, *store_, cluster_, *this, faults_, machine.name,
+                   world.events().random(1 << 20), 1 + world.events().random(8)) {}
 
 Dvsd::~Dvsd() { world_.events().end_life(life_); }
 
@@ -210,7 +210,14 @@ void Dvsd::on_endpoint(const std::string&, uint32_t slot) { place(slot); }
 
 void Dvsd::on_migration(const std::string& id) {
   const auto* entry = cluster_.migration(id);
-  if (entry == nullptr) return;
+  if (entry == nullptr) {
+    const auto forgotten = seen_.extract(id);
+    if (!forgotten.empty()) participant_->on_forgotten(forgotten.mapped());
+    return;
+  }
+  if (!is_open(entry->record.state)) {
+    world_.note_outcome(id, entry->record.state == MigrationState::kCommitted);
+  }
   const auto before = seen_.find(id);
   const bool known = before != seen_.end();
   const MigrationRecord previous = known ? before->second : MigrationRecord{};

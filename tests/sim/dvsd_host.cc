@@ -382,7 +382,6 @@ void Dvsd::on_target_finished(const MigrationRecord& record) {
 
 void Dvsd::end_keeping(const std::string& migration) {
   keeping_.erase(migration);
-  machine_.kept.erase(migration);
   remove_images(migration);
 }
 
@@ -416,6 +415,7 @@ std::vector<std::string> Dvsd::migrations_with_images() {
 }
 
 void Dvsd::remove_images(const std::string& migration) {
+  machine_.kept.erase(migration);
   static_cast<void>(remove_tree(machine_.dir + "/" + migration));
 }
 

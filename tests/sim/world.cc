@@ -455,11 +455,8 @@ std::string World::run() {
   tally_.seeds = 1;
   tally_.answered = ledger_.answered();
   tally_.recovery_ns.push_back(events_.now_ns() - healed_ns);
-  for (const auto& [key, kv] : store_.keys()) {
-    if (key.find("/migrations/") == std::string::npos) continue;
-    const auto record = migration_record(kv.value);
-    if (!record.ok()) continue;
-    ++(record->state == MigrationState::kCommitted ? tally_.committed : tally_.rolled_back);
+  for (const auto& [id, committed] : outcomes_) {
+    ++(committed ? tally_.committed : tally_.rolled_back);
   }
   return failure_;
 }

@@ -118,6 +118,9 @@ class World {
   }
   // A copy on that node begins to run, stops, or is there no more. Judged.
   void set_copy(SimProcess& process, int node, std::optional<CopyState> state);
+  void note_outcome(const std::string& migration, bool committed) {
+    outcomes_[migration] = committed;
+  }
   // It has ended; its node's dvsd sees that.
   void lose(SimProcess& process);
 
@@ -168,6 +171,7 @@ class World {
   Ledger ledger_;
   Tally tally_;
   std::map<int, std::map<Fault, int>> armed_;
+  std::map<std::string, bool> outcomes_;  // by migration: whether it was committed
   SimProcess* running_process_ = nullptr;
   Thread* running_thread_ = nullptr;
   int64_t faults_end_ns_ = 0;
