@@ -79,6 +79,19 @@ void DcPart::bind_in_directory(EndpointRecord record, Done<int> done) {
       });
 }
 
+// Of a process that will not run.
+void DcPart::withdraw_claim(const EndpointRecord& record) {
+  const std::string key = context_.keys().endpoint(record_.name, record.slot);
+  context_.store.txn({Compare::value_is(key, to_text(to_json(record)))}, {Change::remove(key)},
+                     [weak = weak_from_this(), record](Result<TxnResult> result) {
+                       auto self = weak.lock();
+                       if (self == nullptr || result.ok()) return;
+                       run_after(self->context_.executor, kBindAgain, [weak, record] {
+                         if (auto again = weak.lock()) again->withdraw_claim(record);
+                       });
+                     });
+}
+
 // Shows an endpoint in the region, as soon as nobody is in the middle of something with the slot's
 // last owner, and then goes on; not at all if the directory does not say so any more.
 void DcPart::show(uint32_t slot, const dvk::Identity& identity, std::function<void()> then) {

@@ -77,7 +77,7 @@ void DcPart::open(NodeContext& context, const DcRecord& record,
   if (Status reopened = part->reopen(); reopened.ok()) {
     log::info("DC {}: found again, first process {}", record.name, part->container_->init_pid());
     part->start();
-    part->participant_.recover();
+    part->recover();
     return done(part);
   }
   part->create(std::move(done));
@@ -127,7 +127,7 @@ void DcPart::create(Done<std::shared_ptr<DcPart>> done) {
                      self->container_ = std::move(*container);
                      self->save();
                      self->start();
-                     self->participant_.recover();
+                     self->recover();
                      done(self);
                    });
 }
@@ -177,6 +177,11 @@ void DcPart::start() {
   dvk::wake_everybody(region_);  // the last dvsd may have died before it did
   watch_doorbell();
   context_.engine.warm_up(site("warm-up"));
+}
+
+void DcPart::recover() {
+  participant_.recover();
+  recovered_ = true;
 }
 
 void DcPart::watch_doorbell() {
@@ -255,9 +260,13 @@ void DcPart::place(uint32_t slot) {
     on_record_gone(slot);
   } else if (entry->record.node == context_.id) {
     // A process of ours is bound when its own transaction is answered, or when it arrives by a
-    // migration; here only what an earlier dvsd had bound is found again.
+    // migration; here what an earlier dvsd had bound is found again, or what was written without an
+    // answer.
+    const dvk::Kind kind = dvk::load_kind(d);
+    const bool unanswered =
+        kind == dvk::Kind::kFree && recovered_ && !participant_.migrates(entry->record.task);
     if (bound_.count(slot) == 0 && warnings_.count(slot) == 0 &&
-        tasks_.count(entry->record.task) != 0 && dvk::acts_here(dvk::load_kind(d))) {
+        tasks_.count(entry->record.task) != 0 && (dvk::acts_here(kind) || unanswered)) {
       bind_local(entry->record, entry->incarnation, [] {});
     }
   } else if (bound_.count(slot) == 0) {

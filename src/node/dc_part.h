@@ -178,6 +178,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   std::vector<pid_t> known_pids() const;
   ContainerSpec container_spec() const;
   void start();
+  void recover();
   void watch_doorbell();
   bool is_broken();
   std::string cgroup_of(const std::string& task) const;
@@ -191,6 +192,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   // dc_bind.cc: binding and deaths
   std::optional<uint32_t> free_user_slot() const;
   int endpoint_number(uint32_t slot, uint64_t incarnation) const;
+  void withdraw_claim(const EndpointRecord& record);
   void bind_in_directory(EndpointRecord record, Done<int> done);
   void bind_local(const EndpointRecord& record, uint64_t incarnation,
                   const std::function<void()>& then);
@@ -348,6 +350,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   std::unique_ptr<RemoteOps> ops_;
   Doorbells::Listening doorbell_;
   std::map<std::string, Task> tasks_;
+  bool recovered_ = false;  // what earlier migrations have left is known
   uint64_t bindings_ = 0;
   std::map<uint32_t, Bound> bound_;
   std::map<uint32_t, int> waits_;  // by slot: looks whether somebody has left it

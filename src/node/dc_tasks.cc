@@ -104,9 +104,11 @@ void DcPart::launched(const std::shared_ptr<Launch>& launch, Task task, uint32_t
   record.name = program.substr(program.rfind('/') + 1).substr(0, MAXPROCNAME - 1);
   record.task = task.id;
   bind_in_directory(
-      record, [self = shared_from_this(), launch, task, slot, done](Result<int> bound) {
+      record, [self = shared_from_this(), launch, task, slot, record, done](Result<int> bound) {
         if (!bound.ok()) {
           self->tasks_.erase(task.id);
+          // Perhaps it was written, and the answer lost.
+          if (bound.error().code() != Code::kConflict) self->withdraw_claim(record);
           self->context_.cgroups.kill(
               self->context_.executor, self->cgroup_of(task.id), [self, task](Result<bool>) {
                 log::if_failed(self->context_.cgroups.remove(self->cgroup_of(task.id)));

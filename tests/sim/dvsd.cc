@@ -251,8 +251,10 @@ void Dvsd::place(uint32_t slot) {
     on_record_gone(slot);
   } else if (entry->record.node == node_id_) {
     const dvk::Kind kind = dvk::load_kind(machine_.region.at(slot));
+    const bool unanswered =
+        kind == dvk::Kind::kFree && participant_ != nullptr && !migrates(entry->record.task);
     if (bound_.count(slot) == 0 && machine_.tasks.count(entry->record.task) != 0 &&
-        dvk::acts_here(kind)) {
+        (dvk::acts_here(kind) || unanswered)) {
       bind_local(entry->record, entry->incarnation);
     }
   } else if (bound_.count(slot) == 0) {
@@ -360,8 +362,7 @@ void Dvsd::bind_again(uint32_t slot, const std::string& task) {
   const std::string key = cluster_.keys().endpoint(kDc, slot);
   store_->txn({Compare::absent(key)}, {Change::put(key, to_text(to_json(record)), machine_.lease)},
               [this, record, slot, task](Result<TxnResult> result) {
-                if (result.ok() && !result->applied) return;
-                if (!result.ok()) {
+                if (!result.ok() || !result->applied) {
                   return after(kJoinAgainNs, [this, slot, task] {
                     if (world_.process(task).copies.count(machine_.id) != 0) bind_again(slot, task);
                   });
