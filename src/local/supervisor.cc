@@ -142,7 +142,10 @@ Status Supervisor::end_node(Node& node) {
   if (node.holder == 0) return {};
   UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, node.holder, 0)));
   if (!pidfd.valid()) return errno_error("cannot open a pidfd");
+  // All at once, and dvsd not after what it looks after: it would tell others how that ended.
+  const auto children = children_of(node.holder);
   ::kill(node.holder, SIGKILL);
+  for (const Child& child : children) ::kill(child.pid, SIGKILL);
   DVS_TRY(clear_cgroups(cluster_group(config_.dir) + "/" + node.name));
   DVS_TRY(await_end(pidfd.get(), kNodeLimit));
   ::waitpid(node.holder, nullptr, 0);
