@@ -21,6 +21,7 @@ enum ExitStatus : int {
   kUnknownOutcome = 5,  // the answer was cut off or came too late
   kUnreachable = 6,     // no dvsd to ask
   kMemoryLost = 7,      // a migration: committed, and ended since its memory could not be had
+  kNeedsAttention = 8,  // dvs recover: there is something that it has not mended
 };
 
 // Of an error that dvsd, or a library, gave as its answer.
@@ -75,6 +76,7 @@ void add_dc_commands(CLI::App& app, Cli& cli);
 void add_process_commands(CLI::App& app, Cli& cli);  // run, ps, logs, kill
 void add_migration_commands(CLI::App& app, Cli& cli);
 void add_check_command(CLI::App& app, Cli& cli);
+void add_recover_command(CLI::App& app, Cli& cli);
 
 // The local cluster's directory: $DVS_CLUSTER or the default.
 std::string cluster_dir();

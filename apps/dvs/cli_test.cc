@@ -223,6 +223,51 @@ TEST_F(CliTest, EveryCommandHasHelpWithExamples) {
   EXPECT_EQ(dvs({"--version"}).out.substr(0, 4), "dvs ");
 }
 
+TEST_F(CliTest, RecoverHasNothingToSay) {
+  answer("GET", "/v1/nodes", R"({"nodes": [{"name": "n1", "state": "up", "link": "self"}]})");
+  answer("GET", "/v1/dcs", R"({"dcs": [{"name": "DC0", "nodes": ["n1"], "missing": {}}]})");
+  answer("GET", "/v1/migrations", R"({"migrations": [
+      {"id": "m-1", "state": "committed", "source": "n1", "target": "n1", "memory": "here"},
+      {"id": "m-2", "state": "copying", "source": "n1", "target": "n1", "started_ns": 1}]})");
+  const auto run = dvs({"recover"});
+  EXPECT_EQ(run.status, 0);
+  EXPECT_EQ(run.out, "Nothing needs attention.\n");
+}
+
+TEST_F(CliTest, RecoverSaysWhatNeedsAPersonAndMendsWhatItCan) {
+  answer("GET", "/v1/nodes", R"({"nodes": [{"name": "n1", "state": "up", "link": "self"},
+      {"name": "n2", "state": "down", "link": "down"},
+      {"name": "n3", "state": "up", "link": "down"}]})");
+  answer("GET", "/v1/dcs", R"({"dcs": [
+      {"name": "DC0", "missing": {"n3": "no room in /run/dvs", "n2": "the node is down"}}]})");
+  answer("GET", "/v1/migrations", R"({"migrations": [
+      {"id": "m-1", "state": "active", "source": "n1", "target": "n2", "started_ns": 1},
+      {"id": "m-2", "state": "active", "manual": true, "source": "n1", "target": "n1",
+       "started_ns": 1},
+      {"id": "m-3", "state": "committed", "memory": "owed", "source": "n2", "target": "n1",
+       "patience_ms": 30000},
+      {"id": "m-4", "state": "rolledback", "source": "n2", "target": "n1"}]})");
+  answer("POST", "/v1/migrations/{}/cancel", "{}");
+  const auto run = dvs({"recover"});
+  EXPECT_EQ(run.status, 8);
+  for (const char* words :
+       {"node n2: it is down", "dvs node leave n2", "node n3: there is no link to it",
+        "DC DC0: it has no part on node n3: no room in /run/dvs",
+        "migration m-1: its process has been stopped", "down: target n2",
+        "migration m-2: a program has begun it", "needs memory that n2 has",
+        "migration m-4: it has ended (rolledback)"}) {
+    EXPECT_NE(run.out.find(words), std::string::npos) << words << " is missing in\n" << run.out;
+  }
+  EXPECT_EQ(run.out.find("Rolled back"), std::string::npos);
+  const auto fixed = dvs({"recover", "--fix"});
+  EXPECT_EQ(fixed.status, 8) << "n2 is still down";
+  EXPECT_NE(fixed.out.find("Rolled back"), std::string::npos) << fixed.out;
+  const auto json = Json::parse(dvs({"recover", "--fix", "--json"}).out);
+  int mended = 0;
+  for (const Json& finding : json.at("findings")) mended += finding.at("fixed") == true ? 1 : 0;
+  EXPECT_EQ(mended, 2) << json;
+}
+
 TEST_F(CliTest, RefusalsExitWith3AndSayItInDvsdsWords) {
   for (const Code code : {Code::kInvalid, Code::kNotFound, Code::kConflict, Code::kUnavailable,
                           Code::kUnsupported, Code::kDenied, Code::kNoSpace}) {

@@ -20,6 +20,8 @@ constexpr const char* kFooter =
     "  4  a migration was rolled back: everything is as before\n"
     "  5  the outcome is unknown: see `dvs migration show`, `dvs ps`\n"
     "  6  dvsd cannot be reached\n"
+    "  7  a migration was committed, and the process ended since its memory could not be had\n"
+    "  8  dvs recover: something needs attention\n"
     "\n"
     "Examples:\n"
     "  dvs check && dvs up\n"
@@ -61,6 +63,7 @@ void set_up(CLI::App& app, Cli& cli) {
   add_process_commands(app, cli);
   add_migration_commands(app, cli);
   add_check_command(app, cli);
+  add_recover_command(app, cli);
   add_cluster_commands(app, node, cli);
   add_authority_commands(app, cli);
 }
