@@ -46,8 +46,12 @@ bool Participant::migrates(const std::string& task, const std::string& other_tha
   const auto same = [&](const auto& entry) {
     return entry.first != other_than && entry.second->record().task == task;
   };
+  const auto left = [&](const auto& entry) {
+    return entry.first != other_than && entry.second == task;
+  };
   return std::any_of(sources_.begin(), sources_.end(), same) ||
-         std::any_of(targets_.begin(), targets_.end(), same);
+         std::any_of(targets_.begin(), targets_.end(), same) ||
+         std::any_of(departed_.begin(), departed_.end(), left);
 }
 
 bool Participant::is_stopping(const std::string& task) const {
@@ -328,9 +332,15 @@ void Participant::recover_task(const std::string& task) {
   } else if (is_open(last->state)) {
     return;  // recover_sources() has seen to it
   } else {
-    // Its coordinator may be waiting for this node.
-    auto done = [reporter = reporter_, record = *last](Result<bool>) {
+    // It must not come back before its copy is gone from here, which takes as long as it is owed
+    // memory. And its coordinator may be waiting for this node.
+    departed_[last->id] = task;
+    auto done = [this, alive = std::weak_ptr(alive_), reporter = reporter_,
+                 record = *last](Result<bool>) {
       reporter->done(record, {{"role", "source"}});
+      if (alive.expired()) return;
+      departed_.erase(record.id);
+      take_up_postponed();
     };
     if (last->state == MigrationState::kCommitted) return let_go(host_, protocol_, *last, done);
     host_.go_on(*last, std::move(done));

@@ -123,6 +123,8 @@ class Participant {
   std::map<std::string, std::shared_ptr<Source>> sources_;
   std::map<std::string, std::shared_ptr<Target>> targets_;
   std::map<std::string, std::vector<Done<bool>>> expected_;
+  // Of migrations that an earlier dvsd was the source of, and whose outcome is being carried out.
+  std::map<std::string, std::string> departed_;  // by migration: the task
   // Records of a task whose last migration is not carried out yet, each with the one before it.
   std::vector<std::pair<MigrationRecord, std::optional<MigrationRecord>>> postponed_;
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
