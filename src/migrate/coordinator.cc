@@ -3,9 +3,9 @@
 #include <spdlog/fmt/fmt.h>
 
 #include <algorithm>
-#include <set>
 
 #include "base/log.h"
+#include "migrate/history.h"
 
 namespace dvs {
 namespace {
@@ -375,34 +375,17 @@ void Coordinator::finish(const RunningPtr& running) {
   running->done(record);
 }
 
-// The oldest records go, when there are more than are kept as history. Of a task one goes only
-// after those before it: a dvsd that comes back finds out by the last one what to do with a copy
-// that it left (Participant::last_here), and of a migration that is not settled it may have one.
 void Coordinator::prune() {
   constexpr size_t kMostAtOnce = 50;  // etcd takes 128 operations in a transaction
-  const auto& all = cluster_.migrations();
-  if (all.size() <= records_kept_) return;
-  std::vector<const Cluster::MigrationEntry*> by_age;
-  for (const auto& [id, entry] : all) by_age.push_back(&entry);
-  std::sort(by_age.begin(), by_age.end(),
-            [](const auto* a, const auto* b) { return a->incarnation < b->incarnation; });
-  const size_t most = std::min(all.size() - records_kept_, kMostAtOnce);
-  std::set<std::pair<std::string, std::string>> needed;  // DC and task
   std::vector<Compare> compares;
   std::vector<Change> changes;
-  for (const auto* entry : by_age) {
-    const MigrationRecord& record = entry->record;
-    const bool over = record.settled || (record.manual && !is_open(record.state));
-    const std::pair task(record.dc, record.task);
-    if (!over) needed.insert(task);
-    if (needed.count(task) != 0) continue;
-    compares.push_back(Compare::exists_at(keys_.migration(record.id), entry->revision));
-    changes.push_back(Change::remove(keys_.migration(record.id)));
-    if (changes.size() == most) break;
+  for (const auto* entry : removable(cluster_.migrations(), records_kept_, kMostAtOnce)) {
+    const std::string key = keys_.migration(entry->record.id);
+    compares.push_back(Compare::exists_at(key, entry->revision));
+    changes.push_back(Change::remove(key));
   }
-  if (!changes.empty()) {
-    store_.txn(std::move(compares), std::move(changes), [](Result<TxnResult>) {});
-  }
+  if (changes.empty()) return;
+  store_.txn(std::move(compares), std::move(changes), [](Result<TxnResult>) {});
 }
 
 }  // namespace dvs

@@ -43,7 +43,7 @@ class Coordinator {
   using OnEvent = std::function<void(const Json& event)>;
 
   // `salt`: differs from that of every other coordinator of the cluster, for the ids it gives.
-  // `records_kept`: see prune().
+  // `records_kept`: of migrations that are over, as history (history.h).
   Coordinator(Scheduler& scheduler, Store& store, const Cluster& cluster, Peers& peers,
               Faults& faults, std::string self, uint64_t salt, size_t records_kept = kRecordsKept)
       : scheduler_(scheduler),
