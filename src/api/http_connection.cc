@@ -76,7 +76,6 @@ class Connection : public HttpConnection, public std::enable_shared_from_this<Co
 
   bool waits_for_request() const override { return waiting_; }
 
-  virtual bool gone() const = 0;
   bool streaming() const { return streaming_; }
 
   void send_answer(int status, const Json& body, const std::string& more_headers = {}) {

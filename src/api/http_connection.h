@@ -24,6 +24,8 @@ class HttpConnection {
  public:
   virtual ~HttpConnection() = default;
   virtual void close() = 0;  // drops the client, answered or not
+  // Closed by either side. (A Responder may keep what is left of it for as long as it likes.)
+  virtual bool gone() const = 0;
   // Nobody knows yet what the client wants.
   virtual bool waits_for_request() const = 0;
 };

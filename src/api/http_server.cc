@@ -62,7 +62,10 @@ class Server : public std::enable_shared_from_this<Server<Protocol>> {
     if (state_->closed) return;
     if (error) return accept_later(error);
     ::fcntl(socket.native_handle(), F_SETFD, FD_CLOEXEC);  // (asio does not)
-    std::erase_if(connections_, [](const auto& weak) { return weak.expired(); });
+    std::erase_if(connections_, [](const auto& weak) {
+      const auto connection = weak.lock();
+      return connection == nullptr || connection->gone();
+    });
     // (A connection that is closed here is dropped; else the new one would not be.)
     if (connections_.size() < state_->limits.clients || drop_oldest()) {
       connections_.push_back(serve_connection(std::move(socket), state_));

@@ -97,6 +97,20 @@ class HttpServerTest : public ::testing::Test {
   std::unique_ptr<HttpServer> server_;
 };
 
+// A handler may keep a Responder for longer than the client stays: that takes no room of others.
+TEST_F(HttpServerTest, WhoHasItsAnswerDoesNotCount) {
+  std::vector<std::shared_ptr<Responder>> kept;
+  add("GET", "/v1/kept", [&kept](const HttpRequest&, const std::shared_ptr<Responder>& reply) {
+    reply->reply(Json::object(), 200);
+    kept.push_back(reply);
+  });
+  for (int i = 0; i < 300; ++i) {
+    const auto answer = exchange("GET", "/v1/kept");
+    ASSERT_TRUE(answer.ok()) << i << ": " << answer.error().message();
+  }
+  on_loop([&kept] { kept.clear(); });
+}
+
 TEST_F(HttpServerTest, PassesParamsQueryAndBody) {
   add("POST", "/v1/dcs/{}/endpoints/{}/kill", [](HttpRequest request, Reply reply) {
     reply->reply({{"method", request.method},

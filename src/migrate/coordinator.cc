@@ -372,7 +372,8 @@ void Coordinator::finish(const RunningPtr& running) {
   store_.txn({Compare::exists_at(keys_.migration(record.id), running->revision)},
              {Change::put(keys_.migration(record.id), to_text(to_json(record)))},
              [this](Result<TxnResult>) { prune(); });
-  running->done(record);
+  running->on_event = nullptr;  // an alarm keeps the rest for a while, and not who has asked
+  std::exchange(running->done, nullptr)(record);
 }
 
 void Coordinator::prune() {
