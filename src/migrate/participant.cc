@@ -170,10 +170,8 @@ void Participant::on_nodes_changed() {
   for (auto& [id, target] : std::map(targets_)) look_for_source(*target);
   for (const auto& [id, entry] : cluster_.migrations()) {
     const MigrationRecord& record = entry.record;
-    if (record.dc != dc_ || record.manual) continue;
-    const bool open = is_open(record.state);
-    if (open && cluster_.node(record.source) == nullptr &&
-        cluster_.node(record.target) == nullptr) {
+    if (record.dc != dc_ || record.manual || !is_open(record.state)) continue;
+    if (cluster_.node(record.source) == nullptr && cluster_.node(record.target) == nullptr) {
       proposer_->rollback(record, "source and target were lost");
     }
   }

@@ -179,9 +179,12 @@ void DcPart::start() {
   context_.engine.warm_up(site("warm-up"));
 }
 
+// Requests that an earlier dvsd has not answered come before anything is concluded from what is
+// bound: an unbind may be written already.
 void DcPart::recover() {
   participant_.recover();
   recovered_ = true;
+  serve_requests();
 }
 
 void DcPart::watch_doorbell() {

@@ -151,7 +151,7 @@ void DcPart::serve_unbind(int endpoint, const Answer& answer) {
 }
 
 // It may be bound again at once, so the answer comes when that is known here. (Should dvsd die
-// before, the next one finds it bound in the region only, and ends it there.)
+// before, the next one finds it bound in the region only, and serves the request again.)
 void DcPart::unbound_in_directory(uint32_t slot, int64_t revision, const Answer& answer) {
   const uint64_t incarnation = region_.at(slot).incarnation.load();
   context_.cluster.when_known(revision, [self = shared_from_this(), answer, slot, incarnation] {

@@ -89,17 +89,13 @@ TEST_F(EngineTest, RestoredTreeWaitsAtTheGateThenRunsUnderItsPid) {
 TEST_F(EngineTest, ATreeThatIsSlowToRunIsNotGivenUp) {
   TestNode source("source");
   TestNode target("target");
-  const pid_t pid = start(source, "count");
-  source.freeze();
-  ASSERT_TRUE(dump(source, pid).ok());
-  copy_images(source, target);
-  auto held = restore(target);
-  ASSERT_TRUE(held.ok()) << held.error().message();
+  const auto held = hold(source, start(source, "count"), target);
+  ASSERT_NE(held, nullptr);
   const auto record = read_file(target.site(kImages).dir + "/gate.command");
   ASSERT_TRUE(record.ok());
   signal_waiting(std::stoi(*record), SIGSTOP);
   std::optional<Result<bool>> resumed;
-  (*held)->resume([&](Result<bool> result) { resumed = std::move(result); });
+  held->resume([&](Result<bool> result) { resumed = std::move(result); });
   executor_.restart();
   executor_.run_for(std::chrono::milliseconds(5500));
   ASSERT_FALSE(resumed.has_value()) << "it was given up";
@@ -234,13 +230,10 @@ TEST_F(EngineTest, ProcessKilledAtTheGateIsAnError) {
   TestNode source("source");
   TestNode target("target");
   const pid_t pid = start(source, "count");
-  source.freeze();
-  ASSERT_TRUE(dump(source, pid).ok());
-  copy_images(source, target);
-  auto held = restore(target);
-  ASSERT_TRUE(held.ok()) << held.error().message();
+  const auto held = hold(source, pid, target);
+  ASSERT_NE(held, nullptr);
   ASSERT_TRUE(target.run({"kill", "-9", std::to_string(pid)}).ok());
-  auto resumed = resume(**held);
+  auto resumed = resume(*held);
   EXPECT_FALSE(resumed.ok());
   EXPECT_TRUE(eventually([&] { return target.members().empty(); }));
   source.thaw();

@@ -81,16 +81,24 @@ class EngineTest : public ::testing::Test {
              fs::copy_options::overwrite_existing);
   }
 
-  // Freezes the victim, dumps it, and restores and resumes it on the target.
-  void migrate(const TestNode& from, pid_t pid, const TestNode& to) {
+  // Freezes the victim, dumps it, and restores it on the target, where it waits. Null: it failed.
+  std::unique_ptr<HeldTree> hold(const TestNode& from, pid_t pid, const TestNode& to) {
     from.freeze();
     auto dumped = dump(from, pid);
-    ASSERT_TRUE(dumped.ok()) << dumped.error().message();
+    EXPECT_TRUE(dumped.ok()) << dumped.error().message();
     EXPECT_TRUE(from.frozen());
+    if (!dumped.ok()) return nullptr;
     copy_images(from, to);
     auto held = restore(to);
-    ASSERT_TRUE(held.ok()) << held.error().message();
-    auto resumed = resume(**held);
+    EXPECT_TRUE(held.ok()) << held.error().message();
+    return held.ok() ? std::move(*held) : nullptr;
+  }
+
+  // The same, and lets it run there.
+  void migrate(const TestNode& from, pid_t pid, const TestNode& to) {
+    const auto held = hold(from, pid, to);
+    ASSERT_NE(held, nullptr);
+    auto resumed = resume(*held);
     ASSERT_TRUE(resumed.ok()) << resumed.error().message();
   }
 
