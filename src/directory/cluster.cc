@@ -85,9 +85,9 @@ void Cluster::resync() {
       scheduler_.after(kReadAgain, [this] { resync(); });
       return;
     }
-    auto before = raw_;
-    for (const KeyValue& kv : result->items) before.erase(kv.key);
-    for (const auto& [key, kv] : before) apply(kv, true);
+    auto gone = known_;
+    for (const KeyValue& kv : result->items) gone.erase(kv.key);
+    for (const std::string& key : gone) apply({key, {}, 0, result->revision, 0}, true);
     for (const KeyValue& kv : result->items) apply(kv, false);
     reached(result->revision);
     watch();
@@ -109,11 +109,12 @@ void Cluster::when_known(int64_t revision, std::function<void()> then) {
 
 void Cluster::apply(const KeyValue& kv, bool deleted) {
   if (kv.key.compare(0, keys_.prefix().size(), keys_.prefix()) != 0) return;
-  if (deleted)
-    raw_.erase(kv.key);
-  else
-    raw_[kv.key] = kv;
   const auto [kind, rest] = split(kv.key.substr(keys_.prefix().size()));
+  if (kind == "endpoints" && is_booked_ahead(rest, kv.mod_revision)) return;
+  if (deleted)
+    known_.erase(kv.key);
+  else
+    known_.insert(kv.key);
   if (kind == "members") {
     apply_member(rest, kv, deleted);
   } else if (kind == "nodes") {
@@ -146,6 +147,13 @@ void Cluster::apply_member(const std::string& name, const KeyValue& kv, bool del
   if (listener_ != nullptr) listener_->on_node(name);
 }
 
+bool Cluster::is_booked_ahead(const std::string& rest, int64_t revision) const {
+  const auto [dc, number] = split(rest);
+  const auto slot = to_number(number);
+  const auto* entry = slot.has_value() ? endpoint(dc, *slot) : nullptr;
+  return entry != nullptr && entry->revision > revision;
+}
+
 void Cluster::apply_endpoint(const std::string& rest, const KeyValue& kv, bool deleted) {
   const auto [dc, number] = split(rest);
   const auto slot = to_number(number);
@@ -154,10 +162,9 @@ void Cluster::apply_endpoint(const std::string& rest, const KeyValue& kv, bool d
   if (deleted) {
     entries.erase(*slot);
   } else if (auto record = endpoint_record(kv.value); record.ok()) {
-    auto& entry = entries[*slot];
-    if (entry.revision > kv.mod_revision) return;  // booked ahead
     record->slot = *slot;
-    entry = {std::move(*record), static_cast<uint64_t>(kv.create_revision), kv.mod_revision};
+    entries[*slot] = {std::move(*record), static_cast<uint64_t>(kv.create_revision),
+                      kv.mod_revision};
   } else {
     log::warn("ignoring {}: {}", kv.key, record.error().message());
     return;
@@ -168,6 +175,7 @@ void Cluster::apply_endpoint(const std::string& rest, const KeyValue& kv, bool d
 void Cluster::book_endpoint(const std::string& dc, const EndpointRecord& record,
                             uint64_t incarnation, int64_t revision) {
   endpoints_[dc][record.slot] = {record, incarnation, revision};
+  known_.insert(keys_.endpoint(dc, record.slot));
 }
 
 void Cluster::apply_migration(const std::string& id, const KeyValue& kv, bool deleted) {

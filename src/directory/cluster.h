@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "base/scheduler.h"
@@ -77,6 +78,8 @@ class Cluster {
   void reached(int64_t revision);
   void apply(const KeyValue& kv, bool deleted);
   void apply_member(const std::string& name, const KeyValue& kv, bool deleted);
+  // What this node knows of an endpoint, from a transaction of its own, is newer.
+  bool is_booked_ahead(const std::string& rest, int64_t revision) const;
   void apply_endpoint(const std::string& rest, const KeyValue& kv, bool deleted);
   void apply_migration(const std::string& id, const KeyValue& kv, bool deleted);
 
@@ -87,7 +90,7 @@ class Cluster {
   std::unique_ptr<Store::Watch> watch_;
   int64_t revision_ = 0;
   std::multimap<int64_t, std::function<void()>> waiting_;  // by the revision that they wait for
-  std::map<std::string, KeyValue> raw_;  // everything, to find out what a resync deletes
+  std::set<std::string> known_;  // all keys, to find out which are gone when all is read again
   std::map<std::string, NodeId> members_;
   std::map<std::string, NodeRecord> nodes_;
   std::map<std::string, DcRecord> dcs_;
