@@ -48,7 +48,7 @@ void Coordinator::run(MigrationRequest request, OnEvent on_event, Done<Migration
   const Json args = {
       {"dc", asked.dc}, {"slot", asked.slot}, {"id", running->record.id}, {"target", asked.target}};
   call(asked.source, "migrate.describe", args, [this, running](Result<Json> description) {
-    if (!description.ok()) return running->done(description.error());
+    if (!description.ok()) return refuse(running, description.error());
     preflight_target(running, *description);
   });
 }
@@ -61,8 +61,10 @@ void Coordinator::preflight_target(const RunningPtr& running, const Json& descri
   auto revisions = json_get<std::vector<int64_t>>(description, "revisions");
   if (!task.ok() || !slots.ok() || !endpoints.ok() || !revisions.ok() ||
       revisions->size() != slots->size()) {
-    return running->done(Error(Code::kCorrupt, "the source's description makes no sense"));
+    return refuse(running, Error(Code::kCorrupt, "the source's description makes no sense"));
   }
+  step(*running, Event::kDescribed);
+  faults_.die_at(Fault::kCoordinatorDiesChecking);
   record.dc = running->request.dc;
   record.task = *task;
   record.slots.assign(slots->begin(), slots->end());
@@ -74,7 +76,7 @@ void Coordinator::preflight_target(const RunningPtr& running, const Json& descri
   record.pid =
       json_get_or<int>(description, "pid", 0).ok() ? *json_get_or<int>(description, "pid", 0) : 0;
   if (Status chosen = choose(*running, description); !chosen.ok()) {
-    return refuse(running, chosen.error());
+    return dismiss(running, chosen.error());
   }
   const Json args = {{"dc", record.dc},
                      {"description", description},
@@ -82,20 +84,32 @@ void Coordinator::preflight_target(const RunningPtr& running, const Json& descri
                      {"apart", !record.algorithm.empty()},
                      {"patience_ms", record.patience_ms}};
   call(record.target, "migrate.check", args, [this, running](Result<Json> fit) {
-    if (!fit.ok()) return refuse(running, fit.error());
+    if (!fit.ok()) return dismiss(running, fit.error());
     running->record.phases["preflight"] = elapsed_ms(*running);
     start(running);
   });
 }
 
-// It will not begin: what both sides have prepared for it is of no use.
+void Coordinator::step(Running& running, Event event) {
+  const Step& step = step_of(MigrationRole::kCoordinator, running.phase, event);
+  faults_.on_step(step);
+  running.phase = step.to;
+}
+
+// It will not begin.
 void Coordinator::refuse(const RunningPtr& running, const Error& why) {
+  step(*running, Event::kFailed);
+  running->done(why);
+}
+
+// ... and what both sides have prepared for it is of no use.
+void Coordinator::dismiss(const RunningPtr& running, const Error& why) {
   const MigrationRecord& record = running->record;
   const Json args = {{"dc", record.dc}, {"id", record.id}, {"task", record.task}};
   for (const std::string& node : {record.source, record.target}) {
     call(node, "migrate.dismiss", args, [](Result<Json>) {});
   }
-  running->done(why);
+  refuse(running, why);
 }
 
 // What memory moves when. Where the source cannot look into memory the engine carries it.
@@ -136,6 +150,7 @@ void Coordinator::start(const RunningPtr& running) {
   record.started_ns = scheduler_.realtime_ns();
   running->started_ns = scheduler_.monotonic_ns();
   running_[record.id] = running;
+  step(*running, Event::kFits);
   faults_.die_at(Fault::kCoordinatorDiesChecked);
   write_start(running);
 }
@@ -154,7 +169,8 @@ void Coordinator::write_start(const RunningPtr& running) {
   std::vector<Change> changes = {Change::put(lock, record.id),
                                  Change::put(keys_.migration(record.id), to_text(to_json(record)))};
   store_.txn(std::move(compares), std::move(changes), [this, running](Result<TxnResult> result) {
-    if (running->revision != 0 || (result.ok() && result->applied)) return on_started(running);
+    if (running->phase != Phase::kStarting) return;  // the record was seen before the answer
+    if (result.ok() && result->applied) return on_started(running);
     if (result.ok()) return look_for_start(running);
     log::warn("migration {}: START: {}", running->record.id, result.error().message());
     start_again(running);
@@ -166,31 +182,31 @@ void Coordinator::start_again(const RunningPtr& running) {
   const auto limit = running->request.timeout.value_or(kFrozenLimit);
   if (elapsed_ms(*running) > static_cast<double>(limit.count())) {
     running_.erase(running->record.id);
-    return refuse(running, Error(Code::kTimeout, "the directory did not take the START in time"));
+    return dismiss(running, Error(Code::kTimeout, "the directory did not take the START in time"));
   }
   scheduler_.after(kAskAgain, [this, running] {
-    if (running->revision != 0) return on_started(running);
-    write_start(running);
+    if (running->phase == Phase::kStarting) write_start(running);
   });
 }
 
 // It is not taken: it was written by an earlier try, or somebody else was quicker.
 void Coordinator::look_for_start(const RunningPtr& running) {
   store_.range(keys_.migration(running->record.id), [this, running](Result<RangeResult> found) {
+    if (running->phase != Phase::kStarting) return;
     if (!found.ok()) return start_again(running);
     if (!found->items.empty()) return on_started(running);
     running_.erase(running->record.id);
-    refuse(running,
-           Error(Code::kConflict,
-                 "another migration of that process is under way, or it has just moved, bound or "
-                 "unbound an endpoint; try again"));
+    dismiss(running,
+            Error(Code::kConflict,
+                  "another migration of that process is under way, or it has just moved, bound or "
+                  "unbound an endpoint; try again"));
   });
 }
 
 void Coordinator::on_started(const RunningPtr& running) {
-  faults_.die_at(Fault::kCoordinatorDiesStarted);
-  if (!is_open(running->record.state)) return;
   if (running->record.state == MigrationState::kActive) return on_active(running);
+  step(*running, Event::kCopyingOpened);
+  faults_.die_at(Fault::kCoordinatorDiesCopying);
   if (running->request.timeout) {
     set_alarm(running, *running->request.timeout, [this, running] { copying_is_late(running); });
   }
@@ -198,6 +214,8 @@ void Coordinator::on_started(const RunningPtr& running) {
 
 // The process is being stopped: from here on it cannot last for long.
 void Coordinator::on_active(const RunningPtr& running) {
+  step(*running, Event::kStarted);
+  faults_.die_at(Fault::kCoordinatorDiesStarted);
   auto limit = kFrozenLimit;
   if (running->request.timeout && !running->request.force) {
     const std::chrono::duration<double, std::milli> passed(elapsed_ms(*running));
@@ -210,7 +228,8 @@ void Coordinator::on_active(const RunningPtr& running) {
 
 void Coordinator::copying_is_late(const RunningPtr& running) {
   if (!running->request.force) return give_up(running);
-  if (running->record.state != MigrationState::kCopying) return;
+  if (running->phase != Phase::kCopying) return;
+  step(*running, Event::kLate);
   const Json args = {{"dc", running->record.dc}, {"id", running->record.id}};
   call(running->record.source, "migrate.hurry", args, [](Result<Json>) {});
 }
@@ -225,7 +244,8 @@ void Coordinator::set_alarm(const RunningPtr& running, std::chrono::milliseconds
 
 // The time allowed is over: ROLLBACK, unless it has an outcome already. Asked until one is known.
 void Coordinator::give_up(const RunningPtr& running) {
-  if (!is_open(running->record.state)) return;
+  if (!is_undecided(running->phase)) return;
+  step(*running, Event::kLate);
   MigrationRecord record = running->record;
   record.state = MigrationState::kRolledBack;
   record.reason = "not finished within the time allowed";
@@ -235,7 +255,7 @@ void Coordinator::give_up(const RunningPtr& running) {
              {Change::put(key, to_text(to_json(record))),
               Change::remove(keys_.lock(record.dc, record.task))},
              [this, running](Result<TxnResult>) {
-               if (!is_open(running->record.state)) return;
+               if (!is_undecided(running->phase)) return;
                set_alarm(running, kAskAgain, [this, running] { give_up(running); });
              });
 }
@@ -249,18 +269,19 @@ void Coordinator::on_record(const MigrationRecord& record, int64_t revision) {
   auto running = find(record.id);
   if (running == nullptr) return;
   running->revision = revision;
-  const MigrationState before = running->record.state;
-  if (!is_open(before)) return on_memory(running, record);
-  if (!is_open(record.state)) faults_.die_at(Fault::kCoordinatorDiesDecided);
+  if (!is_undecided(running->phase)) return on_memory(running, record);
   auto phases = running->record.phases;
   running->record = record;
   running->record.phases.merge(phases);
   if (is_open(record.state)) {
-    if (before == MigrationState::kCopying && record.state == MigrationState::kActive) {
-      on_active(running);
-    }
+    if (running->phase == Phase::kStarting) return on_started(running);
+    const bool active = record.state == MigrationState::kActive;
+    if (running->phase == Phase::kCopying && active) on_active(running);
     return;
   }
+  step(*running,
+       record.state == MigrationState::kCommitted ? Event::kCommitted : Event::kRolledBack);
+  faults_.die_at(Fault::kCoordinatorDiesDecided);
   ++running->alarm;
   finish_soon(running);
 }
@@ -276,7 +297,7 @@ void Coordinator::on_memory(const RunningPtr& running, const MigrationRecord& re
 // Memory that is owed may take as long as it takes.
 void Coordinator::finish_soon(const RunningPtr& running) {
   if (running->record.memory == OwedMemory::kOwed) return;
-  set_alarm(running, kFinishLimit, [this, running] { finish(running); });
+  set_alarm(running, kFinishLimit, [this, running] { finish(running, Event::kLate); });
   finish_if_done(running);
 }
 
@@ -352,13 +373,14 @@ void Coordinator::on_done(const std::string& id, const Json& report) {
 }
 
 void Coordinator::finish_if_done(const RunningPtr& running) {
-  if (is_open(running->record.state) || running->record.memory == OwedMemory::kOwed) return;
-  if (running->source_done && running->target_done) finish(running);
+  if (running->phase != Phase::kReporting || running->record.memory == OwedMemory::kOwed) return;
+  if (running->source_done && running->target_done) finish(running, Event::kReported);
 }
 
 // Completes the record with what was measured; the outcome in it stays what it is.
-void Coordinator::finish(const RunningPtr& running) {
+void Coordinator::finish(const RunningPtr& running, Event why) {
   if (running_.erase(running->record.id) == 0) return;
+  step(*running, why);
   ++running->alarm;
   MigrationRecord& record = running->record;
   record.ended_ns = scheduler_.realtime_ns();

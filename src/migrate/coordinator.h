@@ -16,6 +16,7 @@
 #include "directory/store.h"
 #include "migrate/faults.h"
 #include "migrate/peers.h"
+#include "migrate/protocol.h"
 #include "migrate/schedule.h"
 
 namespace dvs {
@@ -87,6 +88,7 @@ class Coordinator {
     double sent_ms = 0;
     double rate = 0;  // bytes per second
     Done<MigrationRecord> done;
+    Phase phase = Phase::kBegun;
     int64_t began_ns = 0;    // CLOCK_MONOTONIC, of the request
     int64_t started_ns = 0;  // of the START
     bool source_done = false;
@@ -96,7 +98,9 @@ class Coordinator {
   using RunningPtr = std::shared_ptr<Running>;
 
   void preflight_target(const RunningPtr& running, const Json& description);
+  void step(Running& running, Event event);
   void refuse(const RunningPtr& running, const Error& why);
+  void dismiss(const RunningPtr& running, const Error& why);
   Status choose(Running& running, const Json& description) const;
   void start(const RunningPtr& running);
   void write_start(const RunningPtr& running);
@@ -113,7 +117,7 @@ class Coordinator {
   void on_memory(const RunningPtr& running, const MigrationRecord& record);
   void finish_soon(const RunningPtr& running);
   void finish_if_done(const RunningPtr& running);
-  void finish(const RunningPtr& running);
+  void finish(const RunningPtr& running, Event why);
   void prune();
   RunningPtr find(const std::string& id) const;
   void tell(const RunningPtr& running, Json event);

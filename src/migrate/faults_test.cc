@@ -14,8 +14,9 @@ TEST(FaultPoints, AreInTheDocumentAsTheyAreInTheCode) {
   const auto document = read_file(std::string(DVS_SOURCE_DIR) + "/docs/migration.md");
   ASSERT_TRUE(document.ok());
   for (const FaultPoint& point : kFaultPoints) {
-    const std::string row = "| `" + std::string(point.name) + "` | " + std::string(point.role) +
-                            " | " + (point.kind == FaultKind::kDies ? "dies" : "fails") + " | " +
+    const std::string row = "| `" + std::string(point.name) + "` | " +
+                            std::string(role_name(point.role)) + " | " +
+                            (point.kind == FaultKind::kDies ? "dies" : "fails") + " | " +
                             std::string(point.when) + " |\n";
     EXPECT_NE(document->find(row), std::string::npos) << row;
   }

@@ -9,6 +9,11 @@ namespace {
 
 constexpr auto kSayLimit = std::chrono::seconds(10);
 
+// Of one who has no work of its own, by the last record that it has seen.
+Phase phase_of(const MigrationRecord* before, Phase when_seen) {
+  return before == nullptr ? Phase::kBegun : when_seen;
+}
+
 }  // namespace
 
 Participant::Participant(const ParticipantServices& services, ParticipantHost& host, std::string dc)
@@ -70,7 +75,7 @@ void Participant::on_migration(const MigrationRecord& record, const MigrationRec
     return;
   }
   if (!is_open(record.state)) {
-    if (before == nullptr || is_open(before->state)) end(record);
+    if (before == nullptr || is_open(before->state)) end(record, before);
   } else if (before == nullptr) {
     begin(record);
   } else if (before->state == MigrationState::kCopying && record.state == MigrationState::kActive) {
@@ -81,7 +86,11 @@ void Participant::on_migration(const MigrationRecord& record, const MigrationRec
 // Only what is over is removed; this node may have missed how it ended.
 void Participant::on_forgotten(const MigrationRecord& before) {
   proposer_->on_settled(before.id);
-  if (is_open(before.state)) host_.open_gates(before);
+  if (!is_open(before.state)) return;
+  host_.open_gates(before);
+  if (before.file_server != here_) return;
+  step(MigrationRole::kKeeper, Phase::kReceiving, Event::kRolledBack);
+  end_keeping(before.id);
 }
 
 void Participant::take_up_postponed() {
@@ -93,15 +102,26 @@ void Participant::take_up_postponed() {
   });
 }
 
+// As a bystander or keeper. Where it stands is what the record says.
+void Participant::step(MigrationRole role, Phase from, Event on) {
+  faults_.on_step(step_of(role, from, on));
+}
+
+bool Participant::is_bystander(const MigrationRecord& record) const {
+  return record.source != here_ && record.target != here_;
+}
+
 void Participant::close_gates(const MigrationRecord& record) {
   host_.close_gates(record);
-  if (record.source != here_ && record.target != here_) {
-    faults_.die_at(Fault::kBystanderDiesStarted);
-  }
+  if (is_bystander(record)) faults_.die_at(Fault::kBystanderDiesStarted);
 }
 
 void Participant::begin(const MigrationRecord& record) {
-  if (record.state == MigrationState::kActive) close_gates(record);
+  const bool copies = record.state == MigrationState::kCopying;
+  const Event opened = copies ? Event::kCopyingOpened : Event::kStarted;
+  if (is_bystander(record)) step(MigrationRole::kBystander, Phase::kBegun, opened);
+  if (is_bystander(record) && copies) faults_.die_at(Fault::kBystanderDiesCopying);
+  if (!copies) close_gates(record);
   if (record.manual) return host_.begin_by_hand(record);
   if (record.target == here_) {
     faults_.die_at(Fault::kTargetDiesExpecting);
@@ -109,13 +129,17 @@ void Participant::begin(const MigrationRecord& record) {
     host_.expect_memory(record);
     look_for_source(*target);
   }
-  if (record.file_server == here_) host_.keep_memory(record);
+  if (record.file_server == here_) {
+    step(MigrationRole::kKeeper, Phase::kBegun, Event::kCopyingOpened);  // nobody copies without it
+    host_.keep_memory(record);
+  }
   for (auto& done : std::exchange(expected_[record.id], {})) done(true);
   expected_.erase(record.id);
   if (record.source == here_) make_source(record)->start();
 }
 
 void Participant::activate(const MigrationRecord& record) {
+  if (is_bystander(record)) step(MigrationRole::kBystander, Phase::kCopying, Event::kStarted);
   close_gates(record);
   if (auto found = targets_.find(record.id); found != targets_.end()) {
     found->second->on_active(record);
@@ -126,7 +150,11 @@ void Participant::activate(const MigrationRecord& record) {
   }
 }
 
-void Participant::end(const MigrationRecord& record) {
+void Participant::end(const MigrationRecord& record, const MigrationRecord* before) {
+  const bool committed = record.state == MigrationState::kCommitted;
+  const Event outcome = committed ? Event::kCommitted : Event::kRolledBack;
+  if (is_bystander(record))
+    step(MigrationRole::kBystander, phase_of(before, Phase::kWaiting), outcome);
   if (record.manual) return host_.end_by_hand(record);
   const auto source = sources_.find(record.id);
   const auto target = targets_.find(record.id);
@@ -140,15 +168,23 @@ void Participant::end(const MigrationRecord& record) {
     held->on_outcome(record);
   }
   if (record.file_server == here_) {
-    proposer_->await_settled(record.id, [this, alive = std::weak_ptr(alive_), id = record.id] {
-      if (!alive.expired()) host_.end_keeping(id);
-    });
+    step(MigrationRole::kKeeper, phase_of(before, Phase::kReceiving), outcome);
+    if (committed) faults_.die_at(Fault::kKeeperDiesCommitted);
+    end_keeping(record.id);
   }
-  const bool committed = record.state == MigrationState::kCommitted;
   if (departing || (arriving && committed)) return;  // they open their gates themselves
   if (!arriving) faults_.die_at(Fault::kBystanderDiesDecided);
   // A bystander, or the target of a rollback: the place is in the endpoints' records.
   host_.open_gates(record);
+}
+
+// Once nobody is owed it any more.
+void Participant::end_keeping(const std::string& migration) {
+  proposer_->await_settled(migration, [this, alive = std::weak_ptr(alive_), migration] {
+    if (alive.expired()) return;
+    step(MigrationRole::kKeeper, Phase::kKeeping, Event::kCarriedOut);
+    host_.end_keeping(migration);
+  });
 }
 
 void Participant::forget_source(const std::string& migration) {
@@ -253,9 +289,7 @@ void Participant::recover_images() {
     const MigrationRecord& record = entry->record;
     if (record.file_server == here_) {
       if (is_open(record.state)) continue;
-      proposer_->await_settled(id, [this, alive = std::weak_ptr(alive_), id] {
-        if (!alive.expired()) host_.end_keeping(id);
-      });
+      end_keeping(id);
     }
     if (record.target != here_) continue;
     auto target = make_target(record);
@@ -310,7 +344,8 @@ const MigrationRecord* Participant::last_here(const std::string& task) const {
   for (const auto& [id, entry] : cluster_.migrations()) {
     const MigrationRecord& record = entry.record;
     const bool arrived = record.target == here_ && record.state == MigrationState::kCommitted;
-    const bool concerns = record.task == task && (record.source == here_ || arrived);
+    const bool concerns =
+        record.dc == dc_ && record.task == task && (record.source == here_ || arrived);
     if (!concerns || record.manual || entry.incarnation < begun) continue;
     last = &record;
     begun = entry.incarnation;

@@ -96,7 +96,10 @@ class Participant {
  private:
   void begin(const MigrationRecord& record);
   void activate(const MigrationRecord& record);
-  void end(const MigrationRecord& record);
+  void end(const MigrationRecord& record, const MigrationRecord* before);
+  void end_keeping(const std::string& migration);
+  void step(MigrationRole role, Phase from, Event on);
+  bool is_bystander(const MigrationRecord& record) const;
   void close_gates(const MigrationRecord& record);
   void look_for_target(Source& source) const;
   void look_for_source(Target& target) const;

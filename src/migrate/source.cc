@@ -18,7 +18,7 @@ Source::Source(const Protocol& protocol, SourceHost& host, MigrationRecord recor
       schedule_({.max_downtime = std::chrono::milliseconds(record_.max_downtime_ms)}) {}
 
 void Source::step(Event event) {
-  const Step& step = step_of(Side::kSource, phase_, event);
+  const Step& step = step_of(MigrationRole::kSource, phase_, event);
   protocol_.faults.on_step(step);
   phase_ = step.to;
 }
@@ -206,8 +206,9 @@ Json Source::footer() {
 void Source::pump() {
   const Status sent = sender_->pump(
       [this](std::string_view body) {
-        if (sender_->sent() * 2 >= sender_->total() && protocol_.faults.fires(Fault::kTransfer)) {
-          host_.break_link(record_);
+        if (sender_->sent() * 2 >= sender_->total()) {
+          protocol_.faults.die_at(Fault::kSourceDiesSending);
+          if (protocol_.faults.fires(Fault::kTransfer)) host_.break_link(record_);
         }
         return host_.send(record_, body);
       },
@@ -215,8 +216,8 @@ void Source::pump() {
   protocol_.reporter.progress(record_, sender_->sent(), sender_->total());
   if (!sent.ok()) return fail(sent.error());
   if (!sender_->finished()) return;
-  protocol_.faults.die_at(Fault::kSourceDiesSent);
   step(Event::kSent);
+  protocol_.faults.die_at(Fault::kSourceDiesSent);
 }
 
 void Source::on_writable() {
@@ -245,10 +246,12 @@ void Source::on_outcome(const MigrationRecord& record) {
 
 void Source::carry_out() {
   const bool committed = record_.state == MigrationState::kCommitted;
-  protocol_.faults.die_at(committed ? Fault::kSourceDiesCommitted : Fault::kSourceDiesRolledBack);
   step(committed ? Event::kCommitted : Event::kRolledBack);
+  protocol_.faults.die_at(committed ? Fault::kSourceDiesCommitted : Fault::kSourceDiesRolledBack);
   Done<bool> done = [self = shared_from_this()](Result<bool> result) {
     if (!result.ok()) log::error("migration {}: {}", self->record_.id, result.error().message());
+    if (self->phase_ == Phase::kFinished) return;  // abandoned
+    self->step(Event::kCarriedOut);
     self->protocol_.reporter.done(self->record_, {{"role", "source"}});
     self->host_.on_source_finished(self->record_);
   };

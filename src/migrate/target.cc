@@ -11,7 +11,7 @@ Target::Target(const Protocol& protocol, TargetHost& host, MigrationRecord recor
       receiver_(host.image_directory(record_)) {}
 
 void Target::step(Event event) {
-  const Step& step = step_of(Side::kTarget, phase_, event);
+  const Step& step = step_of(MigrationRole::kTarget, phase_, event);
   protocol_.faults.on_step(step);
   phase_ = step.to;
 }
@@ -84,6 +84,7 @@ void Target::fail(const Error& error) {
   if (failed_ || decided_) return;
   failed_ = true;
   step(Event::kFailed);
+  protocol_.faults.die_at(Fault::kTargetDiesFailed);
   protocol_.proposer.rollback(record_, error.message());
 }
 
@@ -98,22 +99,23 @@ void Target::on_outcome(const MigrationRecord& record) {
 }
 
 void Target::carry_out() {
-  if (record_.state == MigrationState::kCommitted) {
-    protocol_.faults.die_at(Fault::kTargetDiesCommitted);
+  const bool committed = record_.state == MigrationState::kCommitted;
+  step(committed ? Event::kCommitted : Event::kRolledBack);
+  protocol_.faults.die_at(committed ? Fault::kTargetDiesCommitted : Fault::kTargetDiesRolledBack);
+  if (committed) {
     commit();
   } else {
-    protocol_.faults.die_at(Fault::kTargetDiesRolledBack);
     rollback();
   }
 }
 
 void Target::commit() {
   begin_phase("resume");
-  step(Event::kCommitted);
   host_.take_in(record_, [self = shared_from_this()](Result<bool> taken) {
     if (!taken.ok()) {
       log::error("migration {}: {}", self->record_.id, taken.error().message());
     }
+    self->step(Event::kTakenIn);
     self->protocol_.faults.die_at(Fault::kTargetDiesTakenIn);
     self->resume();
   });
@@ -125,6 +127,7 @@ void Target::resume() {
       log::error("migration {}: cannot resume: {}", self->record_.id, resumed.error().message());
     }
     self->end_phase("resume");
+    self->step(Event::kResumed);
     self->protocol_.faults.die_at(Fault::kTargetDiesResumed);
     self->host_.settle_in(self->record_);
     self->await_memory();
@@ -158,19 +161,20 @@ void Target::finish(const Json& pager) {
   end_phase("fill");
   report["phases"] = record_.phases;
   host_.clean_up(record_, [self = shared_from_this(), report](Result<bool>) {
+    self->step(Event::kCarriedOut);
     self->protocol_.reporter.done(self->record_, report);
     self->host_.on_target_finished(self->record_);
   });
 }
 
 void Target::rollback() {
-  step(Event::kRolledBack);
   auto finish = [self = shared_from_this()](Result<bool> killed) {
     if (!killed.ok()) {
       log::error("migration {}: cannot end the held copy: {}", self->record_.id,
                  killed.error().message());
     }
     self->host_.clean_up(self->record_, [self](Result<bool>) {
+      self->step(Event::kCarriedOut);
       self->protocol_.reporter.done(self->record_, {{"role", "target"}});
       self->host_.on_target_finished(self->record_);
     });

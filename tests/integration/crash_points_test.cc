@@ -1,6 +1,6 @@
-// A node's dvsd dies, or the whole node, at each of the points of a migration (migrate/faults.h):
-// whatever the outcome, there is one copy of the process afterwards, unless its node was lost;
-// nothing stays under way, nobody is lied to, and it can be moved again.
+// A node's dvsd dies, or the whole node, or somebody cancels, at each of the points of a migration
+// (migrate/faults.h): whatever the outcome, there is one copy of the process afterwards, unless its
+// node was lost; nothing stays under way, nobody is lied to, and it can be moved again.
 #include <signal.h>
 
 #include <algorithm>
@@ -22,7 +22,9 @@ namespace {
 
 // n3 has the roles that are not the source's or the target's.
 std::string node_of(const FaultPoint& point) {
-  return point.role == "source" ? "n1" : point.role == "target" ? "n2" : "n3";
+  return point.role == MigrationRole::kSource   ? "n1"
+         : point.role == MigrationRole::kTarget ? "n2"
+                                                : "n3";
 }
 
 bool is_about(const FaultPoint& point, std::string_view word) {
@@ -36,7 +38,8 @@ Json way_of(const FaultPoint& point) {
   if (is_about(point, "source-dies-keeping") || is_about(point, "filling")) {
     return {{"algorithm", "on-demand"}, {"bandwidth", slow}};
   }
-  if (point.role == "keeper") return {{"algorithm", "file-server"}, {"file_server", "n3"}};
+  if (point.role == MigrationRole::kKeeper)
+    return {{"algorithm", "file-server"}, {"file_server", "n3"}};
   return {{"algorithm", "total-copy"}};
 }
 
@@ -52,7 +55,8 @@ class CrashPoints : public ClusterTest, public testing::WithParamInterface<Fault
     newest_before_ = newest()["id"];
   }
   void arm_point(bool stop) {
-    if (is_about(GetParam(), "rolled-back")) arm("n2", "restore");
+    const bool fails = is_about(GetParam(), "rolled-back") || is_about(GetParam(), "failed");
+    if (fails) arm("n2", "restore");
     arm(node_of(GetParam()), std::string(GetParam().name), stop);
   }
   // Has every migration an outcome, which is carried out?
@@ -81,6 +85,29 @@ class CrashPoints : public ClusterTest, public testing::WithParamInterface<Fault
     const Json last = newest();
     return last["id"] != newest_before_ && last["state"] == "committed" ? "n2" : "n1";
   }
+  // Whoever is at the point has come to it, and has stopped.
+  static bool has_stopped(pid_t dvsd) {
+    const auto stat = read_file("/proc/" + std::to_string(dvsd) + "/stat");
+    return stat.ok() && stat->find(") T ") != std::string::npos;
+  }
+  std::vector<Process> clients_everywhere() {
+    std::vector<Process> clients;
+    for (const char* node : {"n1", "n2", "n3"}) {
+      clients.push_back(run("lab", node, {"client", "5", "1", "0", "500"}));
+    }
+    for (const Process& client : clients) EXPECT_TRUE(wait_log(client, "going"));
+    return clients;
+  }
+  void expect_all_is_well(const std::vector<Process>& clients) {
+    expect_nothing_under_way();
+    expect_one_copy_at(holder());
+    expect_nothing_prepared();
+    for (const Process& client : clients) EXPECT_GT(finish_client(client), 20);
+    how_ = Json::object();
+    await_links();
+    must_move(server_, holder() == "n1" ? "n2" : "n1");
+    EXPECT_EQ(copies(server_), 1);
+  }
   void expect_one_copy_at(const std::string& node) {
     EXPECT_TRUE(eventually([&] {
       return copies(server_) == 1 && place(server_) == std::make_pair(node, server_.pid);
@@ -95,11 +122,7 @@ class CrashPoints : public ClusterTest, public testing::WithParamInterface<Fault
 TEST_P(CrashPoints, DvsdDies) {
   const std::string victim = node_of(GetParam());
   const pid_t dvsd = node(victim).dvsd_pid;
-  std::vector<Process> clients;
-  for (const char* node : {"n1", "n2", "n3"}) {
-    clients.push_back(run("lab", node, {"client", "5", "1", "0", "500"}));
-  }
-  for (const Process& client : clients) ASSERT_TRUE(wait_log(client, "going"));
+  const auto clients = clients_everywhere();
   arm_point(false);
   const auto end = migrate(server_, "n2");
   if (GetParam().kind == FaultKind::kDies) {
@@ -111,24 +134,45 @@ TEST_P(CrashPoints, DvsdDies) {
       EXPECT_NE(end->at("reason"), "") << end->dump();
     }
   }
-  expect_nothing_under_way();
-  expect_one_copy_at(holder());
-  expect_nothing_prepared();
-  for (const Process& client : clients) EXPECT_GT(finish_client(client), 20);
-  how_ = Json::object();
-  await_links();
-  must_move(server_, holder() == "n1" ? "n2" : "n1");
-  EXPECT_EQ(copies(server_), 1);
+  expect_all_is_well(clients);
+}
+
+// Somebody cancels it while a dvsd stands still there: it has learned of nothing, and goes on.
+class Cancels : public CrashPoints {
+ protected:
+  // Asks the others. False: it was refused, since there is none, or it is decided.
+  bool cancel_newest() {
+    via_ = node_of(GetParam()) == "n3" ? "n1" : "n3";
+    const std::string id = newest()["id"];
+    const bool canceled = id != newest_before_ &&
+                          call("POST", "/v1/migrations/" + id + "/cancel", Json::object()).ok();
+    via_ = "n3";
+    return canceled;
+  }
+};
+
+TEST_P(Cancels, ByAnotherNode) {
+  const pid_t dvsd = node(node_of(GetParam())).dvsd_pid;
+  const auto clients = clients_everywhere();
+  arm_point(true);
+  Migration end = Error(Code::kInternal, "");
+  std::thread moving([&] { end = migrate(server_, "n2"); });
+  const bool stopped = eventually([&] { return has_stopped(dvsd); });
+  const bool canceled = stopped && cancel_newest();
+  ::kill(dvsd, SIGCONT);
+  moving.join();
+  ASSERT_TRUE(stopped) << "the point was not come by: " << why(end);
+  ASSERT_TRUE(end.ok()) << why(end);
+  if (canceled) {
+    EXPECT_EQ(end->at("state"), "rolledback") << end->dump();
+    EXPECT_EQ(end->at("reason"), "canceled") << end->dump();
+  }
+  expect_all_is_well(clients);
 }
 
 // The whole node goes, at that moment.
 class NodeLosses : public CrashPoints {
  protected:
-  // Its dvsd has come to the point, and stopped.
-  bool has_stopped(pid_t dvsd) {
-    const auto stat = read_file("/proc/" + std::to_string(dvsd) + "/stat");
-    return stat.ok() && stat->find(") T ") != std::string::npos;
-  }
   bool is_lost() {
     return eventually([&] { return copies(server_) == 0 && place(server_).first.empty(); }, 30s);
   }
@@ -163,6 +207,14 @@ TEST_P(NodeLosses, NodeIsLost) {
   EXPECT_EQ(copies(server_), 1);
 }
 
+std::vector<FaultPoint> where_somebody_dies() {
+  std::vector<FaultPoint> points;
+  for (const FaultPoint& point : kFaultPoints) {
+    if (point.kind == FaultKind::kDies) points.push_back(point);
+  }
+  return points;
+}
+
 // DVS_ALL: at every point. Each takes as long as it takes to know that a node is lost; without, at
 // those after which something else has to be done.
 std::vector<FaultPoint> losses() {
@@ -171,9 +223,9 @@ std::vector<FaultPoint> losses() {
                                 Fault::kTargetDiesCommitted, Fault::kCoordinatorDiesStarted,
                                 Fault::kKeeperDiesKeeping};
   std::vector<FaultPoint> points;
-  for (const FaultPoint& point : kFaultPoints) {
+  for (const FaultPoint& point : where_somebody_dies()) {
     const bool wanted = std::getenv("DVS_ALL") != nullptr || some.count(point.fault) != 0;
-    if (point.kind == FaultKind::kDies && wanted) points.push_back(point);
+    if (wanted) points.push_back(point);
   }
   return points;
 }
@@ -185,6 +237,7 @@ std::string name_of(const testing::TestParamInfo<FaultPoint>& test) {
 }
 
 INSTANTIATE_TEST_SUITE_P(At, CrashPoints, testing::ValuesIn(kFaultPoints), name_of);
+INSTANTIATE_TEST_SUITE_P(At, Cancels, testing::ValuesIn(where_somebody_dies()), name_of);
 INSTANTIATE_TEST_SUITE_P(At, NodeLosses, testing::ValuesIn(losses()), name_of);
 
 }  // namespace

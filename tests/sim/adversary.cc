@@ -25,11 +25,7 @@ void World::plan_faults() {
   }
   for (int64_t at = 400 * kMs; events_.now_ns() + at < faults_end_ns_;
        at += events_.between_ns(100 * kMs, 3'000 * kMs)) {
-    events_.after(at, kForever, [this] {
-      auto process = processes_.begin();
-      std::advance(process, static_cast<long>(events_.random(processes_.size())));
-      bind_another(*process->second);
-    });
+    events_.after(at, kForever, [this] { bind_another(any_process()); });
   }
   const int64_t moves_apart = events_.between_ns(100 * kMs, 1'500 * kMs);
   for (int64_t at = 300 * kMs; events_.now_ns() + at < faults_end_ns_;
@@ -40,17 +36,22 @@ void World::plan_faults() {
   }
 }
 
-void World::ask_for_migration() {
-  Machine& asked = machine(static_cast<int>(events_.random(machines_.size())));
+SimProcess& World::any_process() {
   auto process = processes_.begin();
   std::advance(process, static_cast<long>(events_.random(processes_.size())));
-  const uint32_t slot = process->second->threads[0].slot;
+  return *process->second;
+}
+
+void World::ask_for_migration() {
+  Machine& asked = machine(static_cast<int>(events_.random(machines_.size())));
+  SimProcess& process = any_process();
+  const uint32_t slot = process.threads[0].slot;
   if (asked.dvsd == nullptr || !asked.dvsd->joined()) return;
-  const auto* entry = asked.dvsd->cluster().endpoint(kDc, slot);
+  const auto* entry = asked.dvsd->cluster().endpoint(dc_name(process.dc), slot);
   if (entry == nullptr) return;
   MigrationRequest request;
-  request.dc = kDc;
-  request.endpoint = machine(0).region.number_of(slot);
+  request.dc = dc_name(process.dc);
+  request.endpoint = process.view.number_of(slot);
   request.slot = slot;
   request.source = machine(entry->record.node).name;
   request.algorithm = kAlgorithms[events_.random(std::size(kAlgorithms))];
@@ -67,11 +68,11 @@ void World::ask_for_migration() {
       }
     }
   }
-  trace("{} is asked to move {} from {} to {}, {}", asked.name, process->first, request.source,
-        request.target, request.algorithm);
+  trace("{} is asked to move {} of {} from {} to {}, {}", asked.name, process.task, request.dc,
+        request.source, request.target, request.algorithm);
   if (events_.chance(300)) {  // while it is copied, perhaps
     events_.after(events_.between_ns(1 * kMs, 80 * kMs), kForever,
-                  [this, task = process->first] { bind_another(*processes_.at(task)); });
+                  [this, &process] { bind_another(process); });
   }
   if (events_.chance(15)) {
     events_.after(events_.between_ns(5 * kMs, 300 * kMs), kForever,
@@ -93,8 +94,8 @@ void World::bind_another(const SimProcess& process) {
   Machine& at = machine(process.view_node);
   if (faults_over_ || !process.may_bind_more() || at.dvsd == nullptr || !at.dvsd->joined()) return;
   count("another endpoint");
-  const uint32_t slot = at.region.slot_of(kFirstOther + others_++);
-  at.dvsd->bind_another(process.task, slot);
+  const uint32_t slot = process.view.slot_of(kFirstOther + others_++);
+  at.dvsd->part(process.dc).bind_another(process.task, slot);
 }
 
 void World::cancel_something() {

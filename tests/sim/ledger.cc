@@ -8,11 +8,11 @@ namespace {
 constexpr int kRequest = 1;
 constexpr int kAnswer = 2;
 
-int check_word(int id, int type) {
-  return static_cast<int>(static_cast<uint32_t>(id) * 0x9e3779b1u) ^ type;
-}
-
 }  // namespace
+
+int Ledger::check_word(int id, int type) const {
+  return static_cast<int>((static_cast<uint32_t>(id) * 0x9e3779b1u) ^ mark_) ^ type;
+}
 
 message Ledger::ask(int client, int server) {
   const int id = static_cast<int>(requests_.size()) + 1;
@@ -24,7 +24,7 @@ message Ledger::ask(int client, int server) {
   return m;
 }
 
-message Ledger::answer_to(const message& request) {
+message Ledger::answer_to(const message& request) const {
   message m{};
   m.m_type = kAnswer;
   m.m1_i1 = request.m1_i1;

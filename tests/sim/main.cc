@@ -61,7 +61,7 @@ int print_gaps(const Tally& sum) {
   for (const dvs::Step& step : dvs::kSteps) {
     if (sum.steps.count(&step) != 0) continue;
     std::printf("no run took the step of the %s from '%s' on '%s'\n",
-                std::string(dvs::side_name(step.side)).c_str(),
+                std::string(dvs::role_name(step.role)).c_str(),
                 std::string(dvs::phase_name(step.from)).c_str(),
                 std::string(dvs::event_name(step.on)).c_str());
     ++gaps;

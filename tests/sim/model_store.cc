@@ -8,6 +8,7 @@ namespace {
 constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kRequestLimitNs = 2'000 * kMs;
 constexpr int64_t kWatchAgainNs = 50 * kMs;
+constexpr int kWatchesLost = 5;  // in 1000
 
 bool below(const std::string& key, const std::string& prefix) {
   return key.compare(0, prefix.size(), prefix) == 0;
@@ -202,10 +203,19 @@ struct ModelStore::Client::Watching final : Watch {
       deliver();
     });
   }
+  // As when what it has not seen is compacted away: after a while it learns that.
+  void lose() {
+    scheduled = true;
+    server.events_.after(server.events_.between_ns(0, 300 * kMs), life,
+                         [weak = std::weak_ptr(alive), this] {
+                           if (!weak.expired()) on_lost(Error(Code::kUnavailable, "compacted"));
+                         });
+  }
   void deliver() {
     if (!server.reaches(node)) return schedule(kWatchAgainNs);
     while (next < server.history_.size() && server.history_[next].revision <= revision) ++next;
     if (next == server.history_.size()) return;
+    if (server.events_.chance(kWatchesLost)) return lose();
     const Batch& batch = server.history_[next++];
     revision = batch.revision;
     std::vector<WatchEvent> mine;
@@ -225,16 +235,18 @@ struct ModelStore::Client::Watching final : Watch {
   size_t next = 0;
   bool scheduled = false;
   std::function<void(int64_t, std::vector<WatchEvent>)> on_events;
+  std::function<void(Error)> on_lost;
   std::shared_ptr<Work> alive;
 };
 
 std::unique_ptr<Store::Watch> ModelStore::Client::watch(
     std::string prefix, int64_t revision,
     std::function<void(int64_t revision, std::vector<WatchEvent>)> on_events,
-    std::function<void(Error)>) {
+    std::function<void(Error)> on_lost) {
   auto watching = std::make_unique<Watching>(server_, node_, life_, std::move(prefix));
   watching->revision = revision;
   watching->on_events = std::move(on_events);
+  watching->on_lost = std::move(on_lost);
   Watching* raw = watching.get();
   watching->alive = std::make_shared<Work>([raw] {
     // Mostly at once; now and then somebody hears of it late.

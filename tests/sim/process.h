@@ -26,6 +26,7 @@ struct Thread {
 };
 
 struct SimProcess {
+  size_t dc = 0;  // its number
   std::string task;
   int pid = 0;
   std::vector<Thread> threads;

@@ -21,7 +21,6 @@ constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kSecond = 1'000 * kMs;
 constexpr int64_t kSettleLimitNs = 120 * kSecond;
 constexpr uint64_t kMostSteps = 5'000'000;
-constexpr int kFirstClient = 10;
 
 World* the_world = nullptr;
 
@@ -41,6 +40,8 @@ void Tally::add(const Tally& other) {
   for (const auto& [step, number] : other.steps) steps[step] += number;
   recovery_ns.insert(recovery_ns.end(), other.recovery_ns.begin(), other.recovery_ns.end());
 }
+
+std::string dc_name(size_t dc) { return "DC" + std::to_string(dc); }
 
 World& World::current() { return *the_world; }
 
@@ -62,8 +63,18 @@ World::World(const Options& options)
     auto machine = std::make_unique<Machine>();
     machine->id = id;
     machine->name = "n" + std::to_string(id + 1);
-    machine->dir = fmt::format("/dev/shm/dvs-sim-{}/{}", ::getpid(), machine->name);
     machines_.push_back(std::move(machine));
+  }
+  const size_t dcs = events_.chance(300) ? 2 : 1;
+  servers_.resize(dcs);
+  for (size_t dc = 0; dc < dcs; ++dc) {
+    ledgers_.emplace_back(static_cast<uint32_t>(dc));
+    for (auto& machine : machines_) {
+      PartState part;
+      part.dc = dc;
+      part.dir = fmt::format("/dev/shm/dvs-sim-{}/{}-{}", ::getpid(), machine->name, dc);
+      machine->parts.push_back(std::move(part));
+    }
   }
   build();
 }
@@ -90,8 +101,9 @@ Machine* World::machine_named(const std::string& name) {
   return nullptr;
 }
 
-SimProcess* World::process_of(uint32_t slot) {
-  for (auto& [task, process] : processes_) {
+SimProcess* World::process_of(size_t dc, uint32_t slot) {
+  for (auto& [name, process] : processes_) {
+    if (process->dc != dc) continue;
     for (const Thread& thread : process->threads) {
       if (thread.slot == slot) return process.get();
     }
@@ -109,24 +121,26 @@ void World::build() {
     DVS_CHECK(made.ok());
     power_on(machine->id);
   }
+  for (size_t dc = 0; dc < dcs(); ++dc) build_dc(dc);
+  for (const auto& machine : machines_) start_dvsd(machine->id);
+}
+
+void World::build_dc(size_t dc) {
   const int servers = 1 + static_cast<int>(events_.random(2));
-  int endpoint = 1;
+  std::vector<int>& served = servers_[dc];
   for (int i = 0; i < servers; ++i) {
     std::vector<int> endpoints;
-    for (uint64_t n = 1 + events_.random(2); n > 0; --n) endpoints.push_back(endpoint++);
-    SimProcess& process =
-        add_process(static_cast<int>(events_.random(machines_.size())), endpoints);
-    for (const int each : endpoints) {
-      servers_.push_back(each);
-      serve(process, each);
+    for (uint64_t n = 1 + events_.random(2); n > 0; --n) {
+      served.push_back(static_cast<int>(served.size()) + 1);
+      endpoints.push_back(served.back());
     }
+    SimProcess& process = add_process(dc, endpoints);
+    for (const int each : endpoints) serve(process, each);
   }
   for (uint64_t i = 0; i < 2 + events_.random(3); ++i) {
     const int client = kFirstClient + static_cast<int>(i);
-    ask(add_process(static_cast<int>(events_.random(machines_.size())), {client}), client,
-        static_cast<int>(i));
+    ask(add_process(dc, {client}), client);
   }
-  for (const auto& machine : machines_) start_dvsd(machine->id);
 }
 
 void World::power_on(int id) {
@@ -135,20 +149,24 @@ void World::power_on(int id) {
   machine.on = true;
   ++machine.boots;
   machine.power = events_.begin_life();
-  static_cast<void>(remove_tree(machine.dir));
-  DVS_CHECK(make_dirs(machine.dir + "/..").ok() && make_dirs(machine.dir).ok());
-  const std::string path = machine.dir + ".region";
+  for (PartState& part : machine.parts) power_on(machine, part);
+}
+
+void World::power_on(Machine& machine, PartState& part) {
+  static_cast<void>(remove_tree(part.dir));
+  DVS_CHECK(make_dirs(part.dir + "/..").ok() && make_dirs(part.dir).ok());
+  const std::string path = part.dir + ".region";
   ::unlink(path.c_str());
   dvk::RegionSpec spec;
   spec.slots = 128;
-  spec.local_node = static_cast<uint32_t>(id);
+  spec.local_node = static_cast<uint32_t>(machine.id);
   auto created = dvk::Region::create(path, spec);
   DVS_CHECK(created.ok(), "{}", created.error().message());
-  machine.region = std::move(*created);
-  machine.region_fd = UniqueFd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
-  DVS_CHECK(machine.region_fd.valid());
-  machine.doorbell_seen = 0;
-  machine.doorbell_scheduled = false;
+  part.region = std::move(*created);
+  part.region_fd = UniqueFd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  DVS_CHECK(part.region_fd.valid());
+  part.doorbell_seen = 0;
+  part.doorbell_scheduled = false;
 }
 
 void World::power_off(int id) {
@@ -160,29 +178,31 @@ void World::power_off(int id) {
   machine.on = false;
   events_.end_life(machine.power);
   machine.lease = 0;
-  machine.tasks.clear();
-  machine.held.clear();
-  machine.kept.clear();
-  machine.fetched.clear();
-  machine.unbound.clear();
-  for (auto& [task, process] : processes_) {
+  for (PartState& part : machine.parts) {
+    part.tasks.clear();
+    part.held.clear();
+    part.kept.clear();
+    part.fetched.clear();
+    part.unbound.clear();
+  }
+  for (auto& [name, process] : processes_) {
     const auto copy = process->copies.find(id);
     if (copy == process->copies.end()) {
       // It was being restored here, perhaps, and lost where it came from.
-      if (process->copies.empty() && !is_being_restored(task)) lose(*process);
+      if (process->copies.empty() && !is_being_restored(*process)) lose(*process);
       continue;
     }
     const bool ran = copy->second == CopyState::kRunning;
     process->copies.erase(copy);
     if (ran || process->running_copies() == 0) process->excused = true;
-    if ((process->copies.empty() && !is_being_restored(task)) || ran) lose(*process);
+    if ((process->copies.empty() && !is_being_restored(*process)) || ran) lose(*process);
   }
 }
 
-bool World::is_being_restored(const std::string& task) const {
+bool World::is_being_restored(const SimProcess& process) const {
   for (const auto& machine : machines_) {
-    for (const auto& [id, held] : machine->held) {
-      if (held->task == task && held->state == Held::State::kRestoring) return true;
+    for (const auto& [id, held] : machine->parts[process.dc].held) {
+      if (held->process == &process && held->state == Held::State::kRestoring) return true;
     }
   }
   return false;
@@ -201,20 +221,25 @@ void World::kill_dvsd(int id, const char* how) {
   if (machine.dvsd == nullptr) return;
   trace("dvsd of {} dies, {}", machine.name, how);
   machine.dvsd.reset();
-  machine.doorbell_scheduled = false;
+  for (PartState& part : machine.parts) part.doorbell_scheduled = false;
   network_.detach(id, false);
 }
 
 // ---- processes ----
 
-SimProcess& World::add_process(int node, const std::vector<int>& endpoints) {
+SimProcess& World::add_process(size_t dc, const std::vector<int>& endpoints) {
+  const int node = static_cast<int>(events_.random(machines_.size()));
+  const auto others = std::count_if(processes_.begin(), processes_.end(),
+                                    [dc](const auto& each) { return each.first.first == dc; });
   auto process = std::make_unique<SimProcess>();
-  process->task = fmt::format("t{}", processes_.size() + 1);
+  process->dc = dc;
+  process->task = fmt::format("t{}", others + 1);
   process->pid = (node + 1) * 1000 + ++next_pid_ * 10;
   process->view_node = node;
   process->threads.reserve(endpoints.size() + 2);
   Machine& machine = this->machine(node);
-  auto view = dvk::Region::open(machine.dir + ".region");
+  PartState& part = machine.parts[dc];
+  auto view = dvk::Region::open(part.dir + ".region");
   DVS_CHECK(view.ok());
   process->view = std::move(*view);
   process->copies[node] = CopyState::kRunning;
@@ -222,7 +247,7 @@ SimProcess& World::add_process(int node, const std::vector<int>& endpoints) {
   const Keys keys("sim");
   for (const int endpoint : endpoints) {
     Thread thread;
-    thread.slot = machine.region.slot_of(endpoint);
+    thread.slot = part.region.slot_of(endpoint);
     EndpointRecord record;
     record.slot = thread.slot;
     record.node = static_cast<NodeId>(node);
@@ -230,7 +255,7 @@ SimProcess& World::add_process(int node, const std::vector<int>& endpoints) {
     record.tid = process->pid + static_cast<int>(thread.slot);
     record.task = process->task;
     record.name = process->task;
-    const auto bound = store_.txn({}, {Change::put(keys.endpoint(kDc, thread.slot),
+    const auto bound = store_.txn({}, {Change::put(keys.endpoint(dc_name(dc), thread.slot),
                                                    to_text(to_json(record)), machine.lease)});
     dvk::Identity identity;
     identity.endpoint = endpoint;
@@ -241,11 +266,11 @@ SimProcess& World::add_process(int node, const std::vector<int>& endpoints) {
     identity.pid = record.pid;
     identity.tid = record.tid;
     identity.name = record.name;
-    DVS_CHECK(dvk::bind(machine.region, thread.slot, identity));
-    machine.tasks[process->task].push_back(thread.slot);
+    DVS_CHECK(dvk::bind(part.region, thread.slot, identity));
+    part.tasks[process->task].push_back(thread.slot);
     process->threads.push_back(std::move(thread));
   }
-  auto& added = processes_[process->task];
+  auto& added = processes_[{dc, process->task}];
   added = std::move(process);
   return *added;
 }
@@ -258,9 +283,10 @@ int World::call(SimProcess& process, int endpoint, const std::function<int(dvk::
 }
 
 void World::serve(SimProcess& process, int endpoint) {
+  Ledger& ledger = ledgers_[process.dc];
   for (Thread& thread : process.threads) {
     if (thread.slot != process.view.slot_of(endpoint)) continue;
-    thread.fiber = std::make_unique<explore::Fiber>([this, &process, endpoint] {
+    thread.fiber = std::make_unique<explore::Fiber>([this, &process, &ledger, endpoint] {
       for (;;) {
         message m{};
         const int rc = call(process, endpoint, [&](dvk::Caller& caller) {
@@ -271,9 +297,9 @@ void World::serve(SimProcess& process, int endpoint) {
           continue;
         }
         trace("{} has request {} of {}", endpoint, m.m1_i1, m.m_source);
-        if (const std::string wrong = ledger_.taken(endpoint, m); !wrong.empty()) fail(wrong);
+        if (const std::string wrong = ledger.taken(endpoint, m); !wrong.empty()) fail(wrong);
         if (events_.chance(500)) pause(events_.between_ns(0, 60 * kMs));
-        message answer = Ledger::answer_to(m);
+        message answer = ledger.answer_to(m);
         call(process, endpoint, [&](dvk::Caller& caller) {
           return caller.reply(m.m_source, answer, dvk::Deadline::never());
         });
@@ -282,14 +308,16 @@ void World::serve(SimProcess& process, int endpoint) {
   }
 }
 
-void World::ask(SimProcess& process, int endpoint, int) {
-  process.threads[0].fiber = std::make_unique<explore::Fiber>([this, &process, endpoint] {
+void World::ask(SimProcess& process, int endpoint) {
+  Ledger& ledger = ledgers_[process.dc];
+  const std::vector<int>& servers = servers_[process.dc];
+  auto asks = [this, &process, &ledger, &servers, endpoint] {
     pause(300 * kMs);  // the nodes have joined, and know each other's endpoints
     for (int last = 0; last < 3;) {
       if (faults_over_) ++last;
       pause(events_.between_ns(0, events_.chance(700) ? 30 * kMs : 800 * kMs));
-      const int server = servers_[events_.random(servers_.size())];
-      message m = ledger_.ask(endpoint, server);
+      const int server = servers[events_.random(servers.size())];
+      message m = ledger.ask(endpoint, server);
       const int id = m.m1_i1;
       trace("request {} of {} to {} ...", id, endpoint, server);
       const int rc = call(process, endpoint, [&](dvk::Caller& caller) {
@@ -297,10 +325,11 @@ void World::ask(SimProcess& process, int endpoint, int) {
       });
       ++tally_.requests;
       trace("request {} of {} to {}: {}", id, endpoint, server, rc);
-      const std::string wrong = ledger_.told(id, rc, m, somebody_was_lost_);
+      const std::string wrong = ledger.told(id, rc, m, somebody_was_lost_);
       if (!wrong.empty()) fail(wrong);
     }
-  });
+  };
+  process.threads[0].fiber = std::make_unique<explore::Fiber>(std::move(asks));
 }
 
 void World::pause(int64_t ns) {
@@ -345,7 +374,7 @@ void World::run_thread(SimProcess& process, Thread& thread) {
 }
 
 void World::look_at_threads() {
-  for (auto& [task, process] : processes_) {
+  for (auto& [name, process] : processes_) {
     for (Thread& thread : process->threads) {
       if (thread.scheduled || !can_run(*process, thread)) continue;
       thread.scheduled = true;
@@ -357,15 +386,20 @@ void World::look_at_threads() {
 
 void World::look_at_doorbells() {
   for (auto& machine : machines_) {
-    if (!machine->on || machine->dvsd == nullptr || machine->doorbell_scheduled) continue;
-    const auto& bell = static_cast<const std::atomic<uint32_t>&>(machine->region.header().doorbell);
-    if ((bell.load() & ~1u) == machine->doorbell_seen) continue;
-    machine->doorbell_scheduled = true;
-    events_.after(events_.between_ns(1'000, 200'000), machine->dvsd->life(), [m = machine.get()] {
-      m->doorbell_scheduled = false;
-      m->doorbell_seen = dvk::event_prepare(m->region.header().doorbell);
-      m->dvsd->on_doorbell();
-    });
+    if (!machine->on || machine->dvsd == nullptr || !machine->dvsd->joined()) continue;
+    for (PartState& part : machine->parts) {
+      if (part.doorbell_scheduled) continue;
+      auto& bell = part.region.header().doorbell;
+      const uint32_t rung = static_cast<const std::atomic<uint32_t>&>(bell).load() & ~1u;
+      if (rung == part.doorbell_seen) continue;
+      part.doorbell_scheduled = true;
+      events_.after(events_.between_ns(1'000, 200'000), machine->dvsd->life(),
+                    [m = machine.get(), &part, &bell] {
+                      part.doorbell_scheduled = false;
+                      part.doorbell_seen = dvk::event_prepare(bell);
+                      m->dvsd->part(part.dc).on_doorbell();
+                    });
+    }
   }
 }
 
@@ -377,8 +411,8 @@ void World::set_copy(SimProcess& process, int node, std::optional<CopyState> sta
   const bool ran = known && found->second == CopyState::kRunning;
   const bool was_frozen = known && found->second == CopyState::kFrozen;
   static const char* const kNames[] = {"runs", "is frozen", "is held"};
-  trace("{} {} on {}", process.task, state ? kNames[static_cast<int>(*state)] : "is ended",
-        machine(node).name);
+  trace("{} of {} {} on {}", process.task, dc_name(process.dc),
+        state ? kNames[static_cast<int>(*state)] : "is ended", machine(node).name);
   if (!state) {
     if (ran && !process.over) fail(process.task + ": a running copy was ended");
     process.copies.erase(node);
@@ -395,7 +429,7 @@ void World::set_copy(SimProcess& process, int node, std::optional<CopyState> sta
   if (process.view_node == node) return;
   dvk::RegionHeader& header = process.view.header();
   void* mapped = ::mmap(&header, header.total_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-                        machine(node).region_fd.get(), 0);
+                        machine(node).parts[process.dc].region_fd.get(), 0);
   DVS_CHECK(mapped == &header);
   process.view_node = node;
 }
@@ -408,14 +442,14 @@ void World::lose(SimProcess& process) {
   const int node = process.view_node;
   for (Thread& thread : process.threads) {
     thread.fiber.reset();
-    ledger_.forget(process.view.number_of(thread.slot));
+    ledgers_[process.dc].forget(process.view.number_of(thread.slot));
   }
   process.copies.erase(node);
   Machine& machine = this->machine(node);
-  if (machine.on && machine.dvsd != nullptr) {
-    events_.after(1 * kMs, machine.dvsd->life(),
-                  [&machine, task = process.task] { machine.dvsd->process_died(task); });
-  }
+  if (!machine.on || machine.dvsd == nullptr) return;
+  events_.after(1 * kMs, machine.dvsd->life(), [&machine, &process] {
+    if (machine.dvsd->joined()) machine.dvsd->part(process.dc).process_died(process.task);
+  });
 }
 
 // ---- the run ----
@@ -453,75 +487,12 @@ std::string World::run() {
     fail("stuck: " + open);
   }
   tally_.seeds = 1;
-  tally_.answered = ledger_.answered();
+  for (const Ledger& ledger : ledgers_) tally_.answered += ledger.answered();
   tally_.recovery_ns.push_back(events_.now_ns() - healed_ns);
   for (const auto& [id, committed] : outcomes_) {
     ++(committed ? tally_.committed : tally_.rolled_back);
   }
   return failure_;
-}
-
-std::string World::unsettled() {
-  const Keys keys("sim");
-  for (const auto& [key, kv] : store_.keys()) {
-    if (key.find("/migrations/") != std::string::npos) {
-      const auto record = migration_record(kv.value);
-      if (!record.ok()) return key + " makes no sense";
-      if (is_open(record->state)) return fmt::format("{} is {}", key, state_name(record->state));
-      if (record->memory == OwedMemory::kOwed) return key + ": memory is owed";
-    } else if (key.find("/locks/") != std::string::npos) {
-      return key + " is there";
-    }
-  }
-  for (auto& machine : machines_) {
-    if (std::string open = unsettled_machine(*machine); !open.empty()) return open;
-  }
-  for (const auto& [task, process] : processes_) {
-    if (std::string open = unsettled_process(*process); !open.empty()) return open;
-  }
-  return ledger_.unanswered();
-}
-
-std::string World::unsettled_machine(Machine& machine) {
-  if (machine.gone) return {};
-  if (machine.dvsd == nullptr || !machine.dvsd->joined()) return machine.name + " has not joined";
-  if (machine.dvsd->has_closed_gates()) return "a gate is closed on " + machine.name;
-  if (!machine.kept.empty()) return machine.name + " keeps memory for nobody";
-  if (const auto left = list_dir(machine.dir); left.ok() && !left->empty()) {
-    return fmt::format("images of {} are left on {}", left->front(), machine.name);
-  }
-  for (const auto& [task, slots] : machine.tasks) {
-    if (processes_.at(task)->copies.count(machine.id) == 0) {
-      return fmt::format("{} has a task {} without processes", machine.name, task);
-    }
-  }
-  return {};
-}
-
-std::string World::unsettled_process(const SimProcess& process) {
-  if (process.over) {
-    return process.copies.empty() ? "" : process.task + " is over, and has a copy";
-  }
-  if (process.copies.size() != 1) {
-    return fmt::format("{} has {} copies", process.task, process.copies.size());
-  }
-  const auto& [node, state] = *process.copies.begin();
-  if (state != CopyState::kRunning) return process.task + " does not run";
-  const Keys keys("sim");
-  for (const Thread& thread : process.threads) {
-    const auto kv = store_.keys().find(keys.endpoint(kDc, thread.slot));
-    if (kv == store_.keys().end()) return process.task + " is not bound";
-    const auto record = endpoint_record(kv->second.value);
-    if (!record.ok() || record->node != node) return process.task + " is elsewhere, it is said";
-    if (dvk::load_kind(machine(node).region.at(thread.slot)) != dvk::Kind::kLocal) {
-      return process.task + " is not in its node's region";
-    }
-  }
-  if (process.threads[0].slot >= machine(0).region.slot_of(kFirstClient) &&
-      !process.threads[0].fiber->done()) {
-    return process.task + " waits: " + ledger_.unanswered();
-  }
-  return {};
 }
 
 }  // namespace dvs::sim

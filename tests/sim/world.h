@@ -1,8 +1,9 @@
-// A cluster in virtual time: machines with the real protocol (migrate/participant.h and all below,
-// proxy/remote_ops.h, dvk/node_view.h) over a model of etcd and of the network, processes that run
-// the real calls of libdvk, migrations that somebody asks for, and everything that can fail. Judged
-// from outside: requests are answered once and in order; never two copies of a process run; never
-// none while the node that has it lives; when the faults are over nothing is stuck.
+// A cluster in virtual time: one or two DCs on machines with the real protocol
+// (migrate/participant.h and all below, proxy/remote_ops.h, dvk/node_view.h) over a model of etcd
+// and of the network, processes that run the real calls of libdvk, migrations that somebody asks
+// for, and everything that can fail. Judged from outside: requests are answered once and in order;
+// never two copies of a process run; never none while the node that has it lives; when the faults
+// are over nothing is stuck.
 //
 // Fibers switch only where they sleep: what happens between two accesses to shared memory is for
 // src/proxy/explore.
@@ -53,28 +54,27 @@ struct Tally {
 
 class Dvsd;
 
+constexpr int kFirstClient = 10;  // endpoint; servers are before
+
+// Of a DC by its number. The same task names, endpoints and request numbers are in each.
+std::string dc_name(size_t dc);
+
 // A restored process at its gate: dvs-criu, which no dvsd's death disturbs.
 struct Held {
   enum class State { kRestoring, kWaiting, kResumed, kEnded };
-  std::string task;
+  SimProcess* process = nullptr;
   State state = State::kRestoring;
   std::optional<bool> decision;  // the first counts
   std::vector<Work> when_resumed;
   std::vector<Work> when_ended;
 };
 
-// What a dvsd's death leaves: the kernel's and the tmpfs's.
-struct Machine {
-  int id = 0;
-  std::string name;
+// Of a machine, for one DC: what a dvsd's death leaves, the kernel's and the tmpfs's.
+struct PartState {
+  size_t dc = 0;  // its number
   std::string dir;
   dvk::Region region;
   UniqueFd region_fd;
-  Life power = kForever;
-  bool on = false;
-  bool gone = false;  // for good
-  uint64_t boots = 0;
-  int64_t lease = 0;
   std::map<std::string, std::vector<uint32_t>> tasks;
   std::map<std::string, std::shared_ptr<Held>> held;  // by migration
   std::set<std::string> kept;                         // sealed stores of a file server
@@ -82,6 +82,17 @@ struct Machine {
   std::map<uint32_t, std::string> unbound;            // to be bound again: slot, task
   uint32_t doorbell_seen = 0;
   bool doorbell_scheduled = false;
+};
+
+struct Machine {
+  int id = 0;
+  std::string name;
+  Life power = kForever;
+  bool on = false;
+  bool gone = false;  // for good
+  uint64_t boots = 0;
+  int64_t lease = 0;
+  std::vector<PartState> parts;  // by the DC's number
   std::unique_ptr<Dvsd> dvsd;
 };
 
@@ -106,8 +117,9 @@ class World {
   Network& network() { return network_; }
   Machine& machine(int id) { return *machines_[static_cast<size_t>(id)]; }
   Machine* machine_named(const std::string& name);
-  SimProcess& process(const std::string& task) { return *processes_.at(task); }
-  SimProcess* process_of(uint32_t slot);
+  size_t dcs() const { return ledgers_.size(); }
+  SimProcess& process(size_t dc, const std::string& task) { return *processes_.at({dc, task}); }
+  SimProcess* process_of(size_t dc, uint32_t slot);
   bool has_bug(Bug bug) const { return options_.bug == bug; }
   Tally& tally() { return tally_; }
   std::map<Fault, int>& armed(int machine) { return armed_[machine]; }
@@ -130,16 +142,18 @@ class World {
  private:
   void say(const std::string& what) const;
   void build();
+  void build_dc(size_t dc);
   void power_on(int id);
   void power_off(int id);
-  bool is_being_restored(const std::string& task) const;
+  void power_on(Machine& machine, PartState& part);
+  bool is_being_restored(const SimProcess& process) const;
   void start_dvsd(int id);
   void kill_dvsd(int id, const char* how);
   void happen();
 
-  SimProcess& add_process(int node, const std::vector<int>& endpoints);
+  SimProcess& add_process(size_t dc, const std::vector<int>& endpoints);
   void serve(SimProcess& process, int endpoint);
-  void ask(SimProcess& process, int endpoint, int client);
+  void ask(SimProcess& process, int endpoint);
   int call(SimProcess& process, int endpoint, const std::function<int(dvk::Caller&)>& body);
   void pause(int64_t ns);
   bool can_run(const SimProcess& process, const Thread& thread) const;
@@ -153,22 +167,28 @@ class World {
   void strike_network(int id);
   void lose_for_good(int id);
   void ask_for_migration();
+  SimProcess& any_process();
   void bind_another(const SimProcess& process);
   void cancel_something();
   void count(const char* fault) { ++tally_.faults[fault]; }
   void heal();
+  // unsettled.cc: empty: all is well.
   std::string unsettled();
-  std::string unsettled_machine(Machine& machine);
-  std::string unsettled_process(const SimProcess& process);
+  std::string unsettled_machine(const Machine& machine) const;
+  std::string unsettled_part(const Machine& machine, const PartState& part) const;
+  std::string unsettled_process(const SimProcess& process) const;
+  std::string unsettled_directory();
 
   const Options options_;
   EventQueue events_;
   ModelStore store_;
   Network network_;
   std::vector<std::unique_ptr<Machine>> machines_;
-  std::map<std::string, std::unique_ptr<SimProcess>> processes_;
-  std::vector<int> servers_;  // endpoints
-  Ledger ledger_;
+  using Processes = std::map<std::pair<size_t, std::string>, std::unique_ptr<SimProcess>>;
+  Processes processes_;                    // by the DC's number and task
+  std::vector<std::vector<int>> servers_;  // of each DC: endpoints
+  std::vector<Ledger> ledgers_;            // ... what was asked in it
+  std::map<std::string, int64_t> over_;    // migrations that are, by key: as of which revision
   Tally tally_;
   std::map<int, std::map<Fault, int>> armed_;
   std::map<std::string, bool> outcomes_;  // by migration: whether it was committed

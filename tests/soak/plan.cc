@@ -54,8 +54,9 @@ FaultPlan plan_fault(Dice& dice, const Options& options) {
 std::string algorithm_for(const FaultPoint& point) {
   if (is_about(point, "copying")) return "pre-copy";
   if (wants_slow(point)) return "on-demand";
-  if (point.role == "keeper") return "file-server";
-  if (point.role == "bystander") return "total-copy";  // with three nodes a file server is none
+  if (point.role == MigrationRole::kKeeper) return "file-server";
+  if (point.role == MigrationRole::kBystander)
+    return "total-copy";  // with three nodes a file server is none
   return "";
 }
 

@@ -26,11 +26,11 @@ std::string Troublemaker::any_node() const {
 
 // "" if no node has the role.
 std::string Troublemaker::node_for_point() const {
-  const std::string_view role = plan_.point->role;
-  if (role == "source") return leg_.source;
-  if (role == "target") return leg_.target;
-  if (role == "coordinator") return leg_.asked;
-  if (role == "keeper") return leg_.file_server;
+  const MigrationRole role = plan_.point->role;
+  if (role == MigrationRole::kSource) return leg_.source;
+  if (role == MigrationRole::kTarget) return leg_.target;
+  if (role == MigrationRole::kCoordinator) return leg_.asked;
+  if (role == MigrationRole::kKeeper) return leg_.file_server;
   for (const std::string& node : cluster_.nodes()) {
     if (node != leg_.source && node != leg_.target && node != leg_.file_server) return node;
   }
