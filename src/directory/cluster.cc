@@ -172,10 +172,16 @@ void Cluster::apply_endpoint(const std::string& rest, const KeyValue& kv, bool d
   if (listener_ != nullptr) listener_->on_endpoint(dc, *slot);
 }
 
-void Cluster::book_endpoint(const std::string& dc, const EndpointRecord& record,
+bool Cluster::book_endpoint(const std::string& dc, const EndpointRecord& record,
                             uint64_t incarnation, int64_t revision) {
+  if (revision <= revision_) {
+    const auto* entry = endpoint(dc, record.slot);
+    return entry != nullptr && entry->incarnation == incarnation &&
+           entry->record.node == record.node;
+  }
   endpoints_[dc][record.slot] = {record, incarnation, revision};
   known_.insert(keys_.endpoint(dc, record.slot));
+  return true;
 }
 
 void Cluster::apply_migration(const std::string& id, const KeyValue& kv, bool deleted) {

@@ -68,8 +68,9 @@ class Cluster {
   // given from there does not contradict what was asked before it. At once if it is already.
   void when_known(int64_t revision, std::function<void()> then);
 
-  // Books the result of an own transaction ahead of the watch, so that what follows sees it.
-  void book_endpoint(const std::string& dc, const EndpointRecord& record, uint64_t incarnation,
+  // Books the result of an own transaction ahead of the watch, so that what follows sees it. False:
+  // the news have overtaken it, and the endpoint is not there any more.
+  bool book_endpoint(const std::string& dc, const EndpointRecord& record, uint64_t incarnation,
                      int64_t revision);
 
  private:

@@ -65,10 +65,10 @@ class ClusterNews : public testing::Test {
     cluster_.follow(listener_);
   }
   // This node has bound it: known before the directory's news tell.
-  void bind(int64_t revision) {
+  bool bind(int64_t revision) {
     EndpointRecord record;
     record.slot = 40;
-    cluster_.book_endpoint("DC0", record, static_cast<uint64_t>(revision), revision);
+    return cluster_.book_endpoint("DC0", record, static_cast<uint64_t>(revision), revision);
   }
   void read_again() {
     executor_.restart();
@@ -121,6 +121,15 @@ TEST_F(ClusterNews, ARemovalFromBeforeABindDoesNotUndoIt) {
   EXPECT_EQ(listener_.endpoints, 0);
   store_.removed(cluster_.keys().endpoint("DC0", 40), 7);
   EXPECT_FALSE(is_bound());
+}
+
+// A dvsd that was stopped finds the answer to its bind and the news that came since.
+TEST_F(ClusterNews, ABindThatIsAnsweredAfterItsRemovalWasHeardOfIsNone) {
+  store_.removed(cluster_.keys().endpoint("DC0", 40), 7);
+  EXPECT_FALSE(bind(6));
+  EXPECT_FALSE(is_bound());
+  EXPECT_TRUE(bind(8));
+  EXPECT_TRUE(bind(8)) << "it stands";
 }
 
 TEST_F(ClusterNews, WhatIsKnownAlreadyNeedsNoWaiting) {

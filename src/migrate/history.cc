@@ -25,13 +25,13 @@ std::vector<const Entry*> removable(const std::map<std::string, Entry>& migratio
   for (const auto& [id, entry] : migrations) by_age.push_back(&entry);
   std::sort(by_age.begin(), by_age.end(),
             [](const Entry* a, const Entry* b) { return a->incarnation < b->incarnation; });
-  std::map<Task, std::set<std::string>> later;  // nodes that took part in later ones
+  std::map<Task, std::set<std::string>> later;  // nodes that have carried out later ones
   std::map<Task, const Entry*> needed;          // the first that has to stay
   for (auto at = by_age.rbegin(); at != by_age.rend(); ++at) {
     const MigrationRecord& record = (*at)->record;
     const Task task(record.dc, record.task);
     if (!is_over(**at, later[task])) needed[task] = *at;
-    if (!record.manual) later[task].insert({record.source, record.target});
+    if (record.settled && !record.manual) later[task].insert({record.source, record.target});
   }
   most = std::min(most, migrations.size() - kept);
   std::vector<const Entry*> found;

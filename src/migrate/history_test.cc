@@ -53,6 +53,15 @@ TEST_F(History, WhatNobodyHasSettledStays) {
   EXPECT_EQ(removable_ids(0), Ids{}) << "n1 may have its copy still";
 }
 
+// Both may have been asked before either knew of the first.
+TEST_F(History, ALaterOneThatNobodyHasSettledSaysNothing) {
+  add("t", "n1", "n2").settled = false;
+  add("t", "n1", "n2").settled = false;
+  EXPECT_EQ(removable_ids(0), Ids{});
+  add("t", "n1", "n2");
+  EXPECT_EQ(removable_ids(0), (Ids{"m1", "m2", "m3"}));
+}
+
 TEST_F(History, UntilBothItsNodesHaveTakenPartInALaterOne) {
   add("t", "n1", "n2").settled = false;
   add("t", "n2", "n3");

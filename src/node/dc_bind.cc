@@ -71,8 +71,10 @@ void DcPart::bind_in_directory(EndpointRecord record, Done<int> done) {
                                 " of " + self->record_.name + " is in use"));
         }
         const auto incarnation = static_cast<uint64_t>(result->revision);
-        self->context_.cluster.book_endpoint(self->record_.name, record, incarnation,
-                                             result->revision);
+        if (!self->context_.cluster.book_endpoint(self->record_.name, record, incarnation,
+                                                  result->revision)) {
+          return done(Error(Code::kUnavailable, "the endpoint went with this node's lease"));
+        }
         self->bind_local(record, incarnation, [self, record, incarnation, done] {
           done(self->endpoint_number(record.slot, incarnation));
         });

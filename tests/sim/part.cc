@@ -222,7 +222,9 @@ void Part::bind_again(uint32_t slot, const std::string& task) {
                  });
                }
                const auto incarnation = static_cast<uint64_t>(result->revision);
-               cluster_.book_endpoint(dc_, record, incarnation, result->revision);
+               if (!cluster_.book_endpoint(dc_, record, incarnation, result->revision)) {
+                 return after(kBindAgainNs, [this, slot, task] { bind_again(slot, task); });
+               }
                state_.unbound.erase(slot);
                bind_local(record, incarnation);
                ops_.on_place_changed(slot);
