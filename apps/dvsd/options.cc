@@ -2,7 +2,9 @@
 
 #undef NONE  // of dvk.h; CLI11 has one of its own
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
+#include <filesystem>
 
 #include "directory/records.h"
 
@@ -54,7 +56,8 @@ void add_options(CLI::App& app, Options& options) {
                  "directory below /tmp, /var/tmp, /run or /dev that its DCs see, read-only; by "
                  "default they have their own of those")
       ->check(CLI::ExistingDirectory);
-  app.add_option("--dc-hide", options.node.dc_hidden, "path that its DCs do not see");
+  app.add_option("--dc-hide", options.node.dc_hidden,
+                 "path that its DCs do not see; nor do they see the directories of private keys");
   app.add_flag("--faults", options.node.faults, "allow fault points to be armed (tests only)");
   app.footer(
       "Example:\n  dvsd --name n1 --cluster lab --listen 10.0.0.1:7000 --etcd "
@@ -96,6 +99,26 @@ Status check_protection(const Options& options) {
   return {};
 }
 
+// Programs of DCs are root there and read the node's files: not the keys by which it is a node. Not
+// the file alone is hidden, since a new one takes its place at each renewal.
+Status hide_key(const std::string& option, const std::string& key, NodeConfig& node) {
+  if (key.empty()) return {};
+  std::error_code missing;
+  const auto real = std::filesystem::canonical(key, missing);
+  if (missing) return {};  // to load it fails, and says why
+  for (const auto& path : {std::filesystem::absolute(key), real}) {
+    const std::string dir = path.parent_path().lexically_normal();
+    if (std::count(dir.begin(), dir.end(), '/') < 2 && dir != "/root") {
+      return Error(Code::kInvalid, option + ": put " + key +
+                                       " into a directory of its own, e.g. /etc/dvs: programs of "
+                                       "DCs are not to see that, and need " +
+                                       dir);
+    }
+    node.dc_hidden.insert(node.dc_hidden.begin(), dir);
+  }
+  return {};
+}
+
 }  // namespace
 
 Status check(Options& options) {
@@ -108,7 +131,9 @@ Status check(Options& options) {
   if (!is_name(options.node.name)) {
     return Error(Code::kInvalid, "--name: 1 to 15 letters, digits, '-' or '_'");
   }
-  return check_protection(options);
+  DVS_TRY(check_protection(options));
+  DVS_TRY(hide_key("--tls-key", options.tls.key, options.node));
+  return hide_key("--etcd-key", options.etcd.tls.key, options.node);
 }
 
 std::optional<int> parse(int argc, char** argv, Options& options) {

@@ -302,6 +302,33 @@ int connect_as(const std::string& path, uid_t user, gid_t group) {
   return WEXITSTATUS(status);
 }
 
+// A program of a DC is root there, and reads the node's files.
+TEST_F(Access, ProgramsOfDcsDoNotSeeTheNodesKey) {
+  const std::string given = authority() + "/nodes/n3.key";
+  const std::string dir = "/var/lib/dvs-access-test-" + std::to_string(::getpid());
+  const std::string real = dir + "/keys/n3.key";
+  std::filesystem::create_directories(dir + "/keys");
+  std::ofstream(dir + "/other") << "something else\n";
+  power_off("n3");
+  std::filesystem::copy(given, real);
+  std::filesystem::remove(given);
+  std::filesystem::create_symlink(real, given);
+  power_on("n3");
+  make_dc("lab", {"n3"});
+  const Process reader =
+      run("lab", "n3",
+          {"/bin/sh", "-c",
+           "cat " + dir + "/other " + real + "; ls " + dir + "/keys; echo END; sleep 1000"});
+  EXPECT_TRUE(wait_log(reader, "END"));
+  const std::string said = log(reader);
+  EXPECT_NE(said.find("something else"), std::string::npos) << said;
+  EXPECT_EQ(said.find("PRIVATE KEY"), std::string::npos) << said;
+  EXPECT_EQ(said.find("\nn3.key"), std::string::npos) << said;
+  std::filesystem::remove(given);
+  std::filesystem::copy(real, given);
+  std::filesystem::remove_all(dir);
+}
+
 TEST_F(Access, AnUnprivilegedUserCannotOpenTheSocket) {
   // By the socket's own mode, whatever directory it is in.
   const std::string socket = node("n1").socket;

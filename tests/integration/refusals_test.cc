@@ -270,6 +270,13 @@ TEST_F(Refusals, DvsdWithWrongOptions) {
   for (const char* way : {"--tls-cert", "--plain"}) {
     EXPECT_NE(unprotected.output.find(way), std::string::npos) << unprotected.output;
   }
+  auto visible = args;
+  visible.insert(visible.end(), {"--tls-ca", "/etc/passwd", "--tls-cert", "/etc/passwd",
+                                 "--tls-key", "/etc/passwd"});
+  const ChildResult seen_by_all = run_dvsd({}, visible);
+  EXPECT_NE(seen_by_all.exit_code, 0);
+  EXPECT_NE(seen_by_all.output.find("directory of its own"), std::string::npos)
+      << seen_by_all.output;
   args.push_back("--plain");
   const ChildResult nobody =
       run_dvsd({"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"}, args);
