@@ -154,6 +154,15 @@ void restore_debt(const Region& region, const CapsuleDebt& debt) {
   if (is_elsewhere(kind)) book_debt(region, debt);
 }
 
+// Its own operation is in a capsule already, perhaps, as it was before: what it is told here it
+// would never know, should it leave, and the next node of the debtor would know of no debt. So its
+// outcome comes first; that depends on nobody's arrival.
+bool is_about_to_leave(const Region& region, const CapsuleDebt& debt) {
+  const Descriptor& creditor = region.at(debt.source);
+  return creditor.incarnation.load() == debt.incarnation && runs_here(load_kind(creditor)) &&
+         is_migrating(creditor) && load_tx(creditor).number == debt.tx.number;
+}
+
 // The directory's news of a peer may not have arrived here yet.
 bool introduce(const Region& region, const CapsulePeer& peer) {
   if (region.at(peer.slot).incarnation.load() >= peer.incarnation) return true;
@@ -182,6 +191,11 @@ bool commit_here(const Region& region, const Capsule& capsule, uint32_t self, ui
            d.epoch.load() >= epoch && !is_migrating(d);
   };
   if (std::all_of(capsule.endpoints.begin(), capsule.endpoints.end(), is_open)) return true;
+  const auto& debts = capsule.debts;
+  if (std::any_of(debts.begin(), debts.end(),
+                  [&](const auto& debt) { return is_about_to_leave(region, debt); })) {
+    return false;
+  }
   if (!introduce_all(region, capsule, self, epoch)) return false;
   for (const auto& debt : capsule.debts) restore_debt(region, debt);
   for (const auto& endpoint : capsule.endpoints) {

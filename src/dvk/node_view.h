@@ -89,7 +89,8 @@ void commit_away(const Region& region, const std::vector<uint32_t>& slots, uint3
                  uint32_t epoch);
 
 // COMMIT on the target, before the processes run: takes the capsule in. False: nothing is done yet,
-// since somebody is in the middle of something with an earlier owner of a slot; to be called again.
+// since somebody is in the middle of something with an earlier owner of a slot, or waits here for
+// what these endpoints have taken and is itself about to leave; to be called again.
 [[nodiscard]] bool commit_here(const Region& region, const Capsule& capsule, uint32_t self,
                                uint32_t epoch);
 

@@ -80,6 +80,39 @@ TEST_F(NodeViewTest, AMovedServerStillOwesWhatItTook) {
   EXPECT_FALSE(try_push(target_, kServer, client, OpKind::kReply, answer, 0)) << "twice";
 }
 
+// The server comes to where its client is about to leave, with the answer: the client is parked,
+// and its request in a capsule as it was before. The answer would be lost, whether it leaves or
+// not.
+TEST_F(NodeViewTest, AServerArrivesAfterItsClientHasLeftOrStays) {
+  for (const bool leaves : {true, false}) {
+    source_ = make(0);
+    target_ = make(1);
+    bind_at(source_, kServer, 0);
+    bind_at(source_, kClient, 1);
+    bind_at(target_, kServer, 0);
+    bind_at(target_, kClient, 1);
+    take_request(source_, 5);
+    message answer{};
+    answer.m_type = 3;
+    ASSERT_TRUE(try_push(source_, kServer, source_.number_of(kClient), OpKind::kReply, answer, 0));
+    take_request(target_, 5);
+    close_gate(target_, kClient);
+    ASSERT_TRUE(settle(target_, {kClient}));
+    ASSERT_EQ(load_rx(target_.at(kClient)).phase, RxPhase::kParked);
+
+    const Capsule server = extract(source_, {kServer});
+    EXPECT_FALSE(commit_here(target_, server, 1, 2));
+    EXPECT_FALSE(is_answered(load_rx(target_.at(kClient))));
+    leaves ? commit_away(target_, {kClient}, 2, 2) : open_gate(target_, kClient);
+    ASSERT_TRUE(commit_here(target_, server, 1, 2));
+    EXPECT_TRUE(is_answered(load_rx(target_.at(kClient)))) << "it is told, or can be when it asks";
+    // The server goes on: one who is elsewhere may ask again, one who is here has it.
+    const Capsule on = extract(target_, {kServer});
+    ASSERT_EQ(on.debts.size(), 1u);
+    EXPECT_EQ(on.debts.front().answered, leaves);
+  }
+}
+
 TEST_F(NodeViewTest, AMovedServerIntroducesItsClientsToATargetThatHasNotHeardOfThem) {
   bind_at(source_, kServer, 0);
   bind_at(source_, kClient, 2, 9);

@@ -101,7 +101,7 @@ dvk::Identity Part::identity_of(const EndpointRecord& record, uint64_t incarnati
 
 void Part::place(uint32_t slot) {
   const auto* entry = cluster_.endpoint(dc_, slot);
-  world_.trace("{} hears that slot {} is {}", machine_.name, slot,
+  world_.trace("{} hears that slot {} of {} is {}", machine_.name, slot, dc_,
                entry == nullptr ? "free" : fmt::format("at {}", entry->record.node));
   if (entry == nullptr) {
     on_record_gone(slot);
