@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "base/file.h"
 #include "cli.h"
 #include "enroll/enroll.h"
 #include "names.h"
@@ -95,9 +96,21 @@ int revoke(Cli& cli, const Options& options) {
   const std::string list = options.directory + "/" + tls::kRevoked;
   if (cli.json) return print_json({{"revoked", *revoked}, {"list", list}}), kDone;
   std::printf(
-      "%d certificates of %s are called back. This counts on each node whose dvsd has read\n"
-      "%s (--tls-crl; `dvs node renew` fetches it, SIGHUP has it read).\n",
-      *revoked, options.name.c_str(), printable(list).c_str());
+      "%d certificates of %s are called back in %s. This counts on the nodes\n"
+      "once it is brought to them: dvs cluster publish %s\n",
+      *revoked, options.name.c_str(), printable(list).c_str(),
+      printable(options.directory).c_str());
+  return kDone;
+}
+
+// Through any node, to all.
+int publish(Cli& cli, const Options& options) {
+  const std::string what = "publish the list of revoked certificates";
+  const auto list = read_file(options.directory + "/" + tls::kRevoked);
+  if (!list.ok()) return cli.fail(what, list.error(), exit_status_of(list.error()));
+  if (!cli.change(what, "POST", "/v1/revoked", {{"revoked", *list}})) return cli.failure();
+  if (cli.json) return print_json({{"published", true}}), kDone;
+  std::printf("Every node has the list, or gets it when it is up.\n");
   return kDone;
 }
 
@@ -198,6 +211,10 @@ void add_authority_commands(CLI::App& app, Cli& cli) {
       add(group, cli, options, "revoke", "Call back the certificates and tokens of a node or user",
           "  dvs node leave n4 && dvs cluster revoke ~/dvs-authority n4", revoke);
   add_name(*revoking, options, "NAME", "Whose");
+  add(group, cli, options, "publish", "Bring the list of what was called back to every node",
+      "  dvs --api https://10.0.0.1:7444 --ca ca.pem --cert alice.pem --key alice.key "
+      "\\\n    cluster publish ~/dvs-authority",
+      publish);
 }
 
 }  // namespace dvs::cli

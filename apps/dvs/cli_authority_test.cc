@@ -113,6 +113,10 @@ TEST_F(CliAuthority, WhatCannotBeIsSaid) {
   EXPECT_EQ(refused.status, 3);
   refused = dvs({"cluster", "revoke", authority(), "n9"});
   EXPECT_NE(refused.err.find("no certificate was made for 'n9'"), std::string::npos);
+  refused = dvs({"cluster", "publish", dir_ + "/nothing"});
+  EXPECT_EQ(refused.status, 3);
+  EXPECT_NE(refused.err.find("crl.pem"), std::string::npos) << refused.err;
+  EXPECT_EQ(dvs({"--socket", dir_ + "/none", "cluster", "publish", authority()}).status, 6);
   EXPECT_EQ(dvs({"cluster", "certify-user", authority(), "alice", "--role", "king"}).status, 2);
 }
 

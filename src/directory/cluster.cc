@@ -131,6 +131,9 @@ void Cluster::apply(const KeyValue& kv, bool deleted) {
     apply_endpoint(rest, kv, deleted);
   } else if (kind == "migrations") {
     apply_migration(rest, kv, deleted);
+  } else if (kind == "revoked") {
+    revoked_ = deleted ? "" : kv.value;
+    if (listener_ != nullptr) listener_->on_revoked();
   } else if (kind == "locks") {
     if (deleted)
       locks_.erase(rest);

@@ -36,6 +36,7 @@ class Cluster {
     virtual void on_part(const std::string& dc, const std::string& node) = 0;
     virtual void on_endpoint(const std::string& dc, uint32_t slot) = 0;
     virtual void on_migration(const std::string& id) = 0;
+    virtual void on_revoked() {}
   };
 
   Cluster(Scheduler& scheduler, Store& store, const std::string& name);
@@ -52,6 +53,8 @@ class Cluster {
   const std::map<std::string, PartRecord>& parts(const std::string& dc) const;
   const std::map<uint32_t, EndpointEntry>& endpoints(const std::string& dc) const;
   const std::map<std::string, MigrationEntry>& migrations() const { return migrations_; }
+  // Keys::revoked(), as somebody has written it; empty: nobody has.
+  const std::string& revoked() const { return revoked_; }
 
   const NodeRecord* node(const std::string& name) const;
   const DcRecord* dc(const std::string& name) const;
@@ -98,6 +101,7 @@ class Cluster {
   std::map<std::string, std::map<std::string, PartRecord>> parts_;
   std::map<std::string, std::map<uint32_t, EndpointEntry>> endpoints_;
   std::map<std::string, MigrationEntry> migrations_;
+  std::string revoked_;
   std::map<std::string, std::string> locks_;  // "DC/TASK" -> migration id
 };
 

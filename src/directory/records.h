@@ -142,6 +142,8 @@ class Keys {
   }
   std::string endpoints(const std::string& dc) const { return prefix_ + "endpoints/" + dc + "/"; }
   std::string migration(const std::string& id) const { return prefix_ + "migrations/" + id; }
+  // The authority's list of certificates called back (PEM).
+  std::string revoked() const { return prefix_ + "revoked"; }
   std::string lock(const std::string& dc, const std::string& task) const {
     return prefix_ + "locks/" + dc + "/" + task;
   }

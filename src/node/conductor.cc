@@ -58,6 +58,7 @@ void Conductor::learn_cpu() {
 }
 
 Status Conductor::open_links_and_parts() {
+  on_revoked();
   LinkOptions options;
   options.cluster = context_.config.cluster;
   options.node = context_.id;
@@ -217,6 +218,21 @@ void Conductor::publish_part(const std::string& dc, const PartRecord& record) {
 }
 
 void Conductor::on_part(const std::string&, const std::string&) {}
+
+// Whoever may write to the directory may have written it: it counts if the authority has signed it.
+void Conductor::on_revoked() {
+  if (context_.config.tls == nullptr || cluster_.revoked().empty()) return;
+  const auto news = context_.config.tls->take_revoked(cluster_.revoked());
+  // (An older one than this node was given by hand is none of its business.)
+  if (!news.ok() && news.error().code() == Code::kConflict) return;
+  if (!news.ok()) {
+    return log::error("the list of revoked certificates in the directory: {}",
+                      news.error().message());
+  }
+  if (!*news) return;
+  log::info("certificates were revoked");
+  recheck_links();
+}
 
 void Conductor::on_endpoint(const std::string& dc, uint32_t slot) {
   if (auto existing = part(dc)) existing->place(slot);

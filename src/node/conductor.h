@@ -65,6 +65,7 @@ class Conductor : private Cluster::Listener, private Peers {
   void on_part(const std::string& dc, const std::string& node) override;
   void on_endpoint(const std::string& dc, uint32_t slot) override;
   void on_migration(const std::string& id) override;
+  void on_revoked() override;
 
   // Peers
   void call(const std::string& node, const std::string& call, Json args,
@@ -97,6 +98,7 @@ class Conductor : private Cluster::Listener, private Peers {
   void get_node(const HttpRequest& request, Reply reply);
   void get_nodes(const HttpRequest& request, Reply reply);
   void delete_node(const HttpRequest& request, Reply reply);
+  void post_revoked(const HttpRequest& request, Reply reply);
   void get_dcs(const HttpRequest& request, Reply reply);
   void post_dc(const HttpRequest& request, Reply reply);
   void delete_dc(const HttpRequest& request, Reply reply);

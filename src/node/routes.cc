@@ -51,6 +51,7 @@ const Conductor::Route Conductor::kRoutes[] = {
     {{Role::kView, "GET", "/v1/node"}, &Conductor::get_node},
     {{Role::kView, "GET", "/v1/nodes"}, &Conductor::get_nodes},
     {{Role::kAdmin, "DELETE", "/v1/nodes/{}"}, &Conductor::delete_node},
+    {{Role::kAdmin, "POST", "/v1/revoked"}, &Conductor::post_revoked},
     {{Role::kView, "GET", "/v1/dcs"}, &Conductor::get_dcs},
     {{Role::kAdmin, "POST", "/v1/dcs"}, &Conductor::post_dc},
     {{Role::kAdmin, "DELETE", "/v1/dcs/{}"}, &Conductor::delete_dc},
@@ -122,6 +123,29 @@ void Conductor::delete_node(const HttpRequest& request, Reply reply) {
     if (!left.ok()) return reply->fail(left.error());
     reply->reply(Json::object());
   });
+}
+
+// This node takes the list in, then all do by the directory.
+void Conductor::post_revoked(const HttpRequest& request, Reply reply) {
+  const auto list = json_get<std::string>(request.body, "revoked");
+  if (!list.ok()) return reply->fail(list.error());
+  if (context_.config.tls == nullptr) {
+    return reply->fail(Error(Code::kUnsupported,
+                             "this node's links are plain: there is nothing "
+                             "to call back"));
+  }
+  const auto news = context_.config.tls->take_revoked(*list);
+  if (!news.ok()) return reply->fail(news.error());
+  if (*news) recheck_links();
+  const std::string key = cluster_.keys().revoked();
+  const std::string& known = cluster_.revoked();
+  context_.store.txn(
+      {known.empty() ? Compare::absent(key) : Compare::value_is(key, known)},
+      {Change::put(key, *list)}, [reply](Result<TxnResult> written) {
+        if (!written.ok()) return reply->fail(written.error());
+        if (written->applied) return reply->reply(Json::object());
+        reply->fail(Error(Code::kConflict, "another list has just been published; try again"));
+      });
 }
 
 // ---- DCs ----

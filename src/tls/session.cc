@@ -5,8 +5,10 @@
 #include <cerrno>
 #include <functional>
 
+#include "base/file.h"
 #include "tls/authority.h"
 #include "tls/openssl.h"
+#include "tls/request.h"
 
 namespace dvs::tls {
 namespace {
@@ -19,6 +21,7 @@ struct Material {
   Store trusted;
   Context links;
   Context server;
+  RevokedList revoked = nullptr;  // null: there is none
 };
 
 // REQUIRES: `certificate` is one, or null.
@@ -114,14 +117,45 @@ class OpenSslSession : public Session {
   std::unique_ptr<SSL, Freed<SSL_free>> ssl_;
 };
 
+// Is everything called back by `newer` that was by `older`? (By none: nothing.)
+bool has_all_of(X509_CRL* newer, X509_CRL* older) {
+  if (older == nullptr) return true;
+  if (newer == nullptr) return false;
+  const STACK_OF(X509_REVOKED)* entries = X509_CRL_get_REVOKED(older);
+  for (int i = 0; i < sk_X509_REVOKED_num(entries); ++i) {
+    const X509_REVOKED* entry = sk_X509_REVOKED_value(entries, i);
+    X509_REVOKED* there = nullptr;
+    if (X509_CRL_get0_by_serial(newer, &there, X509_REVOKED_get0_serialNumber(entry)) <= 0) {
+      return false;
+    }
+  }
+  return true;
+}
+
 class OpenSslIdentity : public Identity, public std::enable_shared_from_this<OpenSslIdentity> {
  public:
-  // `read` makes the material, now and at each reload().
-  explicit OpenSslIdentity(std::function<Result<Material>()> read) : read_(std::move(read)) {}
+  // `read` makes the material, now and at each reload(), of `files`, if it is of files.
+  OpenSslIdentity(Files files, std::function<Result<Material>()> read)
+      : files_(std::move(files)), read_(std::move(read)) {}
 
   Status reload() override {
     DVS_ASSIGN(material_, read_());
     return {};
+  }
+  Result<bool> take_revoked(const std::string& list) override {
+    if (files_.revoked.empty()) {
+      return Error(Code::kUnsupported, "it is not told by --tls-crl where to keep a list");
+    }
+    DVS_ASSIGN(const RevokedList newer, parse_revoked(list));
+    DVS_TRY(check_revoked(list, files_.authority));
+    if (!has_all_of(newer.get(), material_.revoked.get())) {
+      return Error(Code::kConflict, "the list is older than the one in " + files_.revoked);
+    }
+    if (has_all_of(material_.revoked.get(), newer.get())) return false;
+    const auto kept = read_file(files_.revoked);
+    if (!kept.ok() || *kept != list) DVS_TRY(replace_file(files_.revoked, list));
+    DVS_TRY(reload());
+    return true;
   }
   std::unique_ptr<Session> session(int socket, bool accepting) override {
     return std::make_unique<OpenSslSession>(shared_from_this(), *material_.links, socket,
@@ -134,6 +168,7 @@ class OpenSslIdentity : public Identity, public std::enable_shared_from_this<Ope
   X509_STORE* trusted() const { return material_.trusted.get(); }
 
  private:
+  const Files files_;
   const std::function<Result<Material>()> read_;
   Material material_;
 };
@@ -187,7 +222,7 @@ Result<Store> trust(X509* authority, X509_CRL* revoked) {
 }
 
 Result<Material> make_material(Store trusted, X509* certificate, EVP_PKEY* key) {
-  Material material{std::move(trusted), nullptr, nullptr};
+  Material material{std::move(trusted), nullptr, nullptr, nullptr};
   material.links = new_context(material.trusted.get());
   material.server = new_context(material.trusted.get());
   for (SSL_CTX* context : {material.links.get(), material.server.get()}) {
@@ -225,9 +260,11 @@ Result<Material> read_files(const Files& files, const std::string& name) {
   if (!is_of_key(certificate.get(), key.get())) {
     return Error(Code::kInvalid, files.key + " is not the key of " + files.certificate);
   }
-  DVS_ASSIGN(const RevokedList revoked, read_list_of(files.revoked, authority.get()));
+  DVS_ASSIGN(RevokedList revoked, read_list_of(files.revoked, authority.get()));
   DVS_ASSIGN(Store trusted, trust(authority.get(), revoked.get()));
-  return make_material(std::move(trusted), certificate.get(), key.get());
+  DVS_ASSIGN(Material material, make_material(std::move(trusted), certificate.get(), key.get()));
+  material.revoked = std::move(revoked);
+  return material;
 }
 
 Result<Material> borrow_authority(const std::string& directory) {
@@ -243,8 +280,9 @@ Result<Material> borrow_authority(const std::string& directory) {
   return material;
 }
 
-Result<std::shared_ptr<Identity>> make_identity(std::function<Result<Material>()> read) {
-  auto identity = std::make_shared<OpenSslIdentity>(std::move(read));
+Result<std::shared_ptr<Identity>> make_identity(const Files& files,
+                                                std::function<Result<Material>()> read) {
+  auto identity = std::make_shared<OpenSslIdentity>(files, std::move(read));
   DVS_TRY(identity->reload());
   ::signal(SIGPIPE, SIG_IGN);
   return std::shared_ptr<Identity>(std::move(identity));
@@ -256,11 +294,11 @@ Result<std::shared_ptr<Identity>> Identity::load(const Files& files, const std::
   if (files.authority.empty() || files.certificate.empty() || files.key.empty()) {
     return Error(Code::kInvalid, "TLS needs all of: authority, certificate, key");
   }
-  return make_identity([files, name] { return read_files(files, name); });
+  return make_identity(files, [files, name] { return read_files(files, name); });
 }
 
 Result<std::shared_ptr<Identity>> Identity::of_authority(const std::string& directory) {
-  return make_identity([directory] { return borrow_authority(directory); });
+  return make_identity({}, [directory] { return borrow_authority(directory); });
 }
 
 Subject peer_of(const SSL* ssl) {

@@ -44,6 +44,12 @@ class Identity {
   // Session::recheck(). An Error, as of load(): all is as before.
   virtual Status reload() = 0;
 
+  // Takes in a list (PEM) of the authority's that somebody brings: it is kept in the file of
+  // `Files::revoked`, and used as after reload(). False: it says nothing new. kInvalid: it is no
+  // list; kDenied: it is not the authority's; kConflict: something is missing of what was called
+  // back before, so it is older; kUnsupported: there is no such file.
+  virtual Result<bool> take_revoked(const std::string& list) = 0;
+
   // Of a link, on a connected, non-blocking socket, which must outlive it.
   virtual std::unique_ptr<Session> session(int socket, bool accepting) = 0;
 

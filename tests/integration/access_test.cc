@@ -71,9 +71,9 @@ class Access : public ClusterTest {
     });
     thread.join();
   }
-  HttpsTarget target(const std::string& token = {}) {
+  HttpsTarget target(const std::string& token = {}, const std::string& at = "n1") {
     HttpsTarget to;
-    to.host = node("n1").address;
+    to.host = node(at).address;
     to.port = kPort;
     to.trust.authority = authority() + "/ca.pem";
     to.trust.unit = tls::kNodeUnit;
@@ -195,6 +195,63 @@ TEST_F(Access, ARevokedUserIsOutOnceDvsdHasReadIt) {
   EXPECT_EQ(status_of(as("alice", "view", authority())), 200);
 }
 
+// Given to one node, and to none by hand; n3 learns of it when it is back.
+TEST_F(Access, ARevocationIsPublishedToAllNodes) {
+  const HttpsTarget trudy = as("trudy", "admin", authority());
+  const auto status_at = [&](const std::string& name) {
+    HttpsTarget there = trudy;
+    there.host = node(name).address;
+    return status_of(there);
+  };
+  for (const char* name : {"n1", "n2", "n3"}) EXPECT_EQ(status_at(name), 200);
+  const auto before = read_file(authority() + "/crl.pem");
+  ASSERT_OK(before);
+  power_off("n3");
+  EXPECT_TRUE(tls::revoke(authority(), "trudy").ok());
+  const auto after = read_file(authority() + "/crl.pem");
+  ASSERT_OK(replace_file(authority() + "/crl.pem", *before));  // as if it were elsewhere
+  EXPECT_OK(call("POST", "/v1/revoked", {{"revoked", *after}}));
+  for (const char* name : {"n1", "n2"}) {
+    EXPECT_TRUE(eventually([&] { return status_at(name) == 0; })) << name;
+  }
+  ASSERT_OK(replace_file(authority() + "/crl.pem", *before));
+  power_on("n3");
+  EXPECT_TRUE(eventually([&] { return status_at("n3") == 0; }));
+  EXPECT_OK(call("POST", "/v1/revoked", {{"revoked", *after}})) << "again";
+  EXPECT_REFUSED(call("POST", "/v1/revoked", {{"revoked", *before}}), Code::kConflict, "older");
+  ASSERT_OK(tls::make_authority(work_ + "/strangers", "strangers"));
+  const auto others = read_file(work_ + "/strangers/crl.pem");
+  EXPECT_REFUSED(call("POST", "/v1/revoked", {{"revoked", *others}}), Code::kDenied, "not signed");
+  EXPECT_REFUSED(call("POST", "/v1/revoked", {{"revoked", "nonsense"}}), Code::kInvalid, "list");
+}
+
+// A program of a DC is root there, and reads the node's files.
+TEST_F(Access, ProgramsOfDcsDoNotSeeTheNodesKey) {
+  const std::string given = authority() + "/nodes/n3.key";
+  const std::string dir = "/var/lib/dvs-access-test-" + std::to_string(::getpid());
+  const std::string real = dir + "/keys/n3.key";
+  std::filesystem::create_directories(dir + "/keys");
+  std::ofstream(dir + "/other") << "something else\n";
+  power_off("n3");
+  std::filesystem::copy(given, real);
+  std::filesystem::remove(given);
+  std::filesystem::create_symlink(real, given);
+  power_on("n3");
+  make_dc("lab", {"n3"});
+  const Process reader =
+      run("lab", "n3",
+          {"/bin/sh", "-c",
+           "cat " + dir + "/other " + real + "; ls " + dir + "/keys; echo END; sleep 1000"});
+  EXPECT_TRUE(wait_log(reader, "END"));
+  const std::string said = log(reader);
+  EXPECT_NE(said.find("something else"), std::string::npos) << said;
+  EXPECT_EQ(said.find("PRIVATE KEY"), std::string::npos) << said;
+  EXPECT_EQ(said.find("\nn3.key"), std::string::npos) << said;
+  std::filesystem::remove(given);
+  std::filesystem::copy(real, given);
+  std::filesystem::remove_all(dir);
+}
+
 TEST_F(Access, TokensComeAndGoAtSighup) {
   const pid_t dvsd = node("n1").dvsd_pid;
   write_tokens(tls::sha256_hex("new") + " view new\n");
@@ -300,33 +357,6 @@ int connect_as(const std::string& path, uid_t user, gid_t group) {
   int status = 0;
   ::waitpid(child, &status, 0);
   return WEXITSTATUS(status);
-}
-
-// A program of a DC is root there, and reads the node's files.
-TEST_F(Access, ProgramsOfDcsDoNotSeeTheNodesKey) {
-  const std::string given = authority() + "/nodes/n3.key";
-  const std::string dir = "/var/lib/dvs-access-test-" + std::to_string(::getpid());
-  const std::string real = dir + "/keys/n3.key";
-  std::filesystem::create_directories(dir + "/keys");
-  std::ofstream(dir + "/other") << "something else\n";
-  power_off("n3");
-  std::filesystem::copy(given, real);
-  std::filesystem::remove(given);
-  std::filesystem::create_symlink(real, given);
-  power_on("n3");
-  make_dc("lab", {"n3"});
-  const Process reader =
-      run("lab", "n3",
-          {"/bin/sh", "-c",
-           "cat " + dir + "/other " + real + "; ls " + dir + "/keys; echo END; sleep 1000"});
-  EXPECT_TRUE(wait_log(reader, "END"));
-  const std::string said = log(reader);
-  EXPECT_NE(said.find("something else"), std::string::npos) << said;
-  EXPECT_EQ(said.find("PRIVATE KEY"), std::string::npos) << said;
-  EXPECT_EQ(said.find("\nn3.key"), std::string::npos) << said;
-  std::filesystem::remove(given);
-  std::filesystem::copy(real, given);
-  std::filesystem::remove_all(dir);
 }
 
 TEST_F(Access, AnUnprivilegedUserCannotOpenTheSocket) {
