@@ -39,9 +39,7 @@ class EventQueue {
   void end_life(Life life) { alive_.erase(life); }
   bool is_alive(Life life) const { return life == kForever || alive_.count(life) != 0; }
   // Nothing of this life happens before then; what is due meanwhile happens after it, in order.
-  void stall(Life life, int64_t until_ns) {
-    stalled_[life] = std::max(stalled_[life], until_ns);
-  }
+  void stall(Life life, int64_t until_ns) { stalled_[life] = std::max(stalled_[life], until_ns); }
 
   void after(int64_t delay_ns, Life life, Work work) {
     events_[{now_ns_ + delay_ns, ++count_}] = {life, std::move(work)};
