@@ -42,6 +42,7 @@ struct World::Node : RemoteOps::Env {
   size_t heard = 0;                                  // of the directory's news
   std::vector<std::pair<int64_t, uint32_t>> drives;  // when, slot
   std::set<NodeId> links_risen;
+  std::vector<Migration*> arriving;  // committed, and not taken in yet
   std::deque<Process*> deaths;
   uint32_t doorbell_seen = 0;
   uint64_t accesses = 0;

@@ -204,7 +204,7 @@ void World::dvsd_main(Node& node) {
 
 bool World::has_event(const Node& node) const {
   if (node.doorbell_rings() || node.heard < log_.size() || !node.deaths.empty() ||
-      !node.links_risen.empty() || node.next_drive() <= now_ns_) {
+      !node.links_risen.empty() || !node.arriving.empty() || node.next_drive() <= now_ns_) {
     return true;
   }
   for (const auto& migration : migrations_) {
@@ -226,6 +226,13 @@ bool World::next_event(Node& node, Body& event) {
     });
   }
   if (node.heard < log_.size()) events.push_back([this, &node] { apply(node, log_[node.heard]); });
+  for (Migration* migration : node.arriving) {
+    events.push_back([this, &node, migration] {
+      if (!apply_commit(node, *migration)) return;
+      std::erase(node.arriving, migration);
+      carried_out(node, *migration);
+    });
+  }
   if (node.next_drive() <= now_ns_)
     events.push_back([&node] { node.ops->drive(node.take_drive()); });
   for (NodeId peer : node.links_risen) {
@@ -284,8 +291,12 @@ void World::apply(Node& node, const News& news) {
       if (news.migration->source == node.id) news.migration->gate_closed = true;
       break;
     case News::What::kCommit:
-      if (!apply_commit(node, *news.migration)) return;
-      break;
+      if (apply_commit(node, *news.migration)) break;
+      if (news.migration->target != node.id) return;
+      std::erase(node.arriving, news.migration);  // (a dvsd that died here hears it again)
+      node.arriving.push_back(news.migration);    // tried again; what else there is to hear goes on
+      ++node.heard;
+      return;
     case News::What::kRollback:
       if (news.migration->source == node.id) news.migration->process->frozen = false;
       for (uint32_t slot : news.migration->process->slots()) dvk::open_gate(node.region, slot);
@@ -300,14 +311,17 @@ void World::apply(Node& node, const News& news) {
   } else if (news.migration == nullptr) {
     node.ops->on_place_changed(news.slot);
   } else if (news.what != News::What::kStart) {
-    Migration& migration = *news.migration;
-    for (uint32_t slot : migration.process->slots()) node.ops->on_place_changed(slot);
-    migration.done.insert(node.id);
-    if (migration.done.count(migration.source) + migration.done.count(migration.target) == 2) {
-      if (migration.process->migration == &migration) migration.process->migration = nullptr;
-    }
+    carried_out(node, *news.migration);
   }
   ++node.heard;
+}
+
+void World::carried_out(const Node& node, Migration& migration) {
+  for (uint32_t slot : migration.process->slots()) node.ops->on_place_changed(slot);
+  migration.done.insert(node.id);
+  if (migration.done.count(migration.source) + migration.done.count(migration.target) == 2) {
+    if (migration.process->migration == &migration) migration.process->migration = nullptr;
+  }
 }
 
 // ---- the scheduler ------------------------------------------------------------------------------
