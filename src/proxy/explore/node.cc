@@ -9,6 +9,11 @@
 #include "base/check.h"
 
 namespace dvs::explore {
+namespace {
+
+constexpr int64_t kLater = 3'000'000;  // ns
+
+}  // namespace
 
 World::Node::Node(World& w, NodeId node) : world(w), id(node) {
   path = "/dev/shm/dvs-explore-" + std::to_string(getpid()) + "-" + std::to_string(node);
@@ -46,9 +51,15 @@ bool World::Node::send(NodeId to, const wire::Operation& operation) {
   return true;
 }
 
-void World::Node::drive_later(uint32_t slot) {
-  constexpr int64_t kLater = 3'000'000;
-  drives.emplace_back(world.now_ns() + kLater, slot);
+void World::Node::drive_later(uint32_t slot) { drives.emplace_back(world.now_ns() + kLater, slot); }
+
+int64_t World::Node::next_arrival() const {
+  return arrivals.empty() ? INT64_MAX : arrivals.front().first;
+}
+
+void World::Node::arrives_later(Migration* migration) {
+  std::erase_if(arrivals, [&](const auto& arrival) { return arrival.second == migration; });
+  arrivals.emplace_back(world.now_ns() + kLater, migration);
 }
 
 int64_t World::Node::next_drive() const {

@@ -21,6 +21,8 @@ struct World::Node : RemoteOps::Env {
   bool doorbell_rings() const { return (raw(region.header().doorbell) & ~1u) != doorbell_seen; }
   int64_t next_drive() const;
   uint32_t take_drive();  // REQUIRES: one is due
+  int64_t next_arrival() const;
+  void arrives_later(Migration* migration);
 
   bool send(NodeId to, const wire::Operation& operation) override;
   bool is_forgotten(uint32_t, uint64_t) const override { return false; }
@@ -42,7 +44,8 @@ struct World::Node : RemoteOps::Env {
   size_t heard = 0;                                  // of the directory's news
   std::vector<std::pair<int64_t, uint32_t>> drives;  // when, slot
   std::set<NodeId> links_risen;
-  std::vector<Migration*> arriving;  // committed, and not taken in yet
+  // Committed, and not taken in yet: when that is tried again, in order.
+  std::vector<std::pair<int64_t, Migration*>> arrivals;
   std::deque<Process*> deaths;
   uint32_t doorbell_seen = 0;
   uint64_t accesses = 0;

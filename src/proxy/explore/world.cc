@@ -204,7 +204,7 @@ void World::dvsd_main(Node& node) {
 
 bool World::has_event(const Node& node) const {
   if (node.doorbell_rings() || node.heard < log_.size() || !node.deaths.empty() ||
-      !node.links_risen.empty() || !node.arriving.empty() || node.next_drive() <= now_ns_) {
+      !node.links_risen.empty() || node.next_arrival() <= now_ns_ || node.next_drive() <= now_ns_) {
     return true;
   }
   for (const auto& migration : migrations_) {
@@ -226,12 +226,8 @@ bool World::next_event(Node& node, Body& event) {
     });
   }
   if (node.heard < log_.size()) events.push_back([this, &node] { apply(node, log_[node.heard]); });
-  for (Migration* migration : node.arriving) {
-    events.push_back([this, &node, migration] {
-      if (!apply_commit(node, *migration)) return;
-      std::erase(node.arriving, migration);
-      carried_out(node, *migration);
-    });
+  if (node.next_arrival() <= now_ns_) {
+    events.push_back([this, &node] { try_arrival(node, *node.arrivals.front().second); });
   }
   if (node.next_drive() <= now_ns_)
     events.push_back([&node] { node.ops->drive(node.take_drive()); });
@@ -293,8 +289,7 @@ void World::apply(Node& node, const News& news) {
     case News::What::kCommit:
       if (apply_commit(node, *news.migration)) break;
       if (news.migration->target != node.id) return;
-      std::erase(node.arriving, news.migration);  // (a dvsd that died here hears it again)
-      node.arriving.push_back(news.migration);    // tried again; what else there is to hear goes on
+      node.arrives_later(news.migration);  // and what else there is to hear goes on
       ++node.heard;
       return;
     case News::What::kRollback:
@@ -314,6 +309,12 @@ void World::apply(Node& node, const News& news) {
     carried_out(node, *news.migration);
   }
   ++node.heard;
+}
+
+void World::try_arrival(Node& node, Migration& migration) {
+  if (!apply_commit(node, migration)) return node.arrives_later(&migration);
+  std::erase_if(node.arrivals, [&](const auto& each) { return each.second == &migration; });
+  carried_out(node, migration);
 }
 
 void World::carried_out(const Node& node, Migration& migration) {
@@ -432,7 +433,7 @@ bool World::mend() {
 bool World::advance_time() {
   int64_t next = INT64_MAX;
   for (const auto& node : nodes_) {
-    if (!node->lost) next = std::min(next, node->next_drive());
+    if (!node->lost) next = std::min({next, node->next_drive(), node->next_arrival()});
   }
   for (const auto& process : processes_) {
     for (const auto& thread : process->threads) {

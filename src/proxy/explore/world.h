@@ -171,6 +171,7 @@ class World {
   void deliver(Node& node, NodeId from, const std::string& frame);
   void apply(Node& node, const News& news);
   bool apply_commit(Node& node, Migration& migration);
+  void try_arrival(Node& node, Migration& migration);
   void carried_out(const Node& node, Migration& migration);
   void step_source(Node& node, Migration& migration);
   bool source_can_step(const Node& node, const Migration& migration) const;
