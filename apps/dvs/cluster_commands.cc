@@ -173,6 +173,7 @@ void add_join_commands(CLI::App& node, Cli& cli) {
 
 void add_cluster_commands(CLI::App& app, CLI::App& node, Cli& cli) {
   auto options = std::make_shared<local::UpOptions>();
+  options->tls = true;
   auto* starting = add_command(app, cli, "up", "Start a cluster on this machine",
                                "  dvs up\n"
                                "  dvs up --nodes 5\n"
@@ -198,8 +199,9 @@ void add_cluster_commands(CLI::App& app, CLI::App& node, Cli& cli) {
       ->transform(CLI::AsSizeValue(false))
       ->type_name("SIZE")
       ->default_str("512MiB");
-  starting->add_flag("--tls", options->tls,
-                     "Links between nodes inside TLS, with certificates made for this cluster");
+  starting->add_flag("!--plain", options->tls,
+                     "Links between nodes without TLS; else with certificates made for this "
+                     "cluster");
   starting->add_flag("--faults", options->faults, "Let tests break it on purpose (dvsd --faults)");
 
   add_command(app, cli, "down", "End the cluster on this machine and all that runs in it",

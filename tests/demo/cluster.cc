@@ -28,9 +28,10 @@ bool await(const std::function<bool()>& condition, std::chrono::milliseconds lim
   return true;
 }
 
-Result<Cluster> Cluster::start(const std::string& dir, const std::string& scratch) {
+Result<Cluster> Cluster::start(const std::string& dir, const std::string& scratch, bool tls) {
   local::UpOptions options;
   options.dir = dir;
+  options.tls = tls;
   options.faults = true;
   options.die_with_caller = true;
   options.dc_writable = {scratch};

@@ -22,7 +22,7 @@ class Cluster {
  public:
   // Starts the nodes n1 to n3 and creates the DC across them. The cluster goes away with the
   // calling process, however that ends.
-  static Result<Cluster> start(const std::string& dir, const std::string& scratch);
+  static Result<Cluster> start(const std::string& dir, const std::string& scratch, bool tls);
 
   // The `point` of src/migrate/faults.h fires on `node` once.
   Status arm(const std::string& node, const std::string& point) const;

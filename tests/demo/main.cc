@@ -27,6 +27,7 @@ struct Options {
   int runs = 10;
   int scenario = 0;  // 0: all
   bool keep = false;
+  bool tls = true;
   std::string dir = DVS_DEMO_DIR;
   std::string json;      // empty: DIR/report.json
   std::string programs;  // the directory of this program
@@ -55,7 +56,7 @@ Series run_series(const Cluster& cluster, const Options& options, const Scenario
 int measure(const Options& options) {
   std::printf("Starting etcd and three nodes in %s\n", options.cluster.c_str());
   std::fflush(stdout);
-  const auto cluster = Cluster::start(options.cluster, options.dir);
+  const auto cluster = Cluster::start(options.cluster, options.dir, options.tls);
   if (!cluster.ok()) return fail("cannot start the cluster", cluster.error());
   std::vector<Series> all;
   bool usable = true;
@@ -172,6 +173,7 @@ int main(int argc, char** argv) {
   app.add_option("--dir", options.dir, "For everything the demo writes")->capture_default_str();
   app.add_option("--json", options.json, "Where to write the report (DIR/report.json)");
   app.add_flag("--keep", options.keep, "Leave the cluster running until Enter is pressed");
+  app.add_flag("!--plain", options.tls, "Links between the nodes without TLS");
   CLI11_PARSE(app, argc, argv);
   if (::geteuid() != 0) {
     std::fprintf(stderr, "dvs-demo: namespaces and cgroups need root\n");
