@@ -141,6 +141,12 @@ constexpr std::array<FaultPoint, 36> kFaultPoints = {{
      FaultKind::kDies, "COMMIT is known, the memory is still there"},
 }};
 
+// A point that is come by only if the target fails, say at `restore`.
+constexpr bool wants_failure(const FaultPoint& point) {
+  const bool target_fails = point.role == MigrationRole::kTarget && point.phase == Phase::kWaiting;
+  return target_fails || point.phase == Phase::kUndoing;
+}
+
 class Faults {
  public:
   explicit Faults(bool enabled) : enabled_(enabled) {}

@@ -77,6 +77,7 @@ class Conductor : private Cluster::Listener, private Peers {
   using PartService = std::function<void(const std::shared_ptr<DcPart>& dc, const Json& args,
                                          const Done<Json>& reply)>;
   Rpc::Handler with_part(PartService service);
+  void serve_part(const PartService& service, const Json& args, const Done<Json>& reply);
   void add_services();
   void add_process_services();
   void add_preflight_services();

@@ -110,7 +110,7 @@ void DcPart::show(uint32_t slot, const dvk::Identity& identity, std::function<vo
 // until a process that was stopped goes on. Who died there without anybody's looking is buried.
 void DcPart::again_later(uint32_t slot, std::function<void()> then) {
   if (++waits_[slot] == kManyWaits) {
-    log::warn("DC {}: endpoint {} waits: a process is stopped in the middle of a call",
+    log::warn("DC {}: endpoint {} waits: a process is stopped in the middle of a call, or moves",
               record_.name, region_.number_of(slot));
   }
   const auto delay = std::min(std::chrono::milliseconds(waits_[slot]), kLongestWait);

@@ -13,6 +13,7 @@ namespace dvs {
 namespace {
 
 constexpr int64_t kPartsLimitNs = 15'000'000'000;
+constexpr auto kAskAgain = std::chrono::milliseconds(10);
 
 Json to_json(const TaskDescription& d) {
   return {{"task", d.task},           {"slots", d.slots}, {"endpoints", d.endpoints},
@@ -54,16 +55,22 @@ Result<RunRequest> run_request_from(const Json& json) {
 
 // A service that needs the part of the DC named in its arguments.
 Rpc::Handler Conductor::with_part(PartService service) {
-  return [this, service = std::move(service)](const Json& args, Done<Json> reply) {
-    auto dc = json_get<std::string>(args, "dc");
-    if (!dc.ok()) return reply(dc.error());
-    auto existing = part(*dc);
-    if (existing == nullptr) {
-      return reply(
-          Error(Code::kNotFound, "node '" + context_.config.name + "' has no part of DC " + *dc));
-    }
-    service(existing, args, reply);
+  return [this, service = std::move(service)](const Json& args, const Done<Json>& reply) {
+    serve_part(service, args, reply);
   };
+}
+
+void Conductor::serve_part(const PartService& service, const Json& args, const Done<Json>& reply) {
+  const auto dc = json_get<std::string>(args, "dc");
+  if (!dc.ok()) return reply(dc.error());
+  const auto existing = part(*dc);
+  if (existing != nullptr) return service(existing, args, reply);
+  if (opening_.count(*dc) != 0) {  // this node has just been started
+    run_after(context_.executor, kAskAgain,
+              [this, service, args, reply] { serve_part(service, args, reply); });
+    return;
+  }
+  reply(Error(Code::kNotFound, "node '" + context_.config.name + "' has no part of DC " + *dc));
 }
 
 void Conductor::add_services() {

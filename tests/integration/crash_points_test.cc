@@ -55,8 +55,7 @@ class CrashPoints : public ClusterTest, public testing::WithParamInterface<Fault
     newest_before_ = newest()["id"];
   }
   void arm_point(bool stop) {
-    const bool fails = is_about(GetParam(), "rolled-back") || is_about(GetParam(), "failed");
-    if (fails) arm("n2", "restore");
+    if (wants_failure(GetParam())) arm("n2", "restore");
     arm(node_of(GetParam()), std::string(GetParam().name), stop);
   }
   // Has every migration an outcome, which is carried out?

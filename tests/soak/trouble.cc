@@ -39,9 +39,7 @@ std::string Troublemaker::node_for_point() const {
 
 Status Troublemaker::arm() {
   if (plan_.kind != Trouble::kPoint) return {};
-  if (plan_.point->name.find("rolled-back") != std::string_view::npos) {
-    DVS_TRY(cluster_.arm(leg_.target, "restore"));
-  }
+  if (wants_failure(*plan_.point)) DVS_TRY(cluster_.arm(leg_.target, "restore"));
   const std::string node = node_for_point();
   return node.empty() ? Status() : cluster_.arm(node, std::string(plan_.point->name));
 }
@@ -104,8 +102,7 @@ Status Troublemaker::disarm() {
   const std::string node = node_for_point();
   if (node.empty()) return {};
   DVS_TRY(kill_dvsd(node));
-  const bool restore_too = plan_.point->name.find("rolled-back") != std::string_view::npos;
-  if (restore_too && node != leg_.target) DVS_TRY(kill_dvsd(leg_.target));
+  if (wants_failure(*plan_.point) && node != leg_.target) DVS_TRY(kill_dvsd(leg_.target));
   return {};
 }
 
