@@ -32,7 +32,7 @@ class Directory {
   size_t keys() const;
 
  private:
-  Directory(const std::string& cluster) : keys_(cluster) {}
+  explicit Directory(const std::string& cluster) : keys_(cluster) {}
   Status start(const std::string& etcd);
   void load(Done<bool> done);
   void watch(int64_t revision);
