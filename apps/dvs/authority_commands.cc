@@ -110,7 +110,9 @@ int publish(Cli& cli, const Options& options) {
   if (!list.ok()) return cli.fail(what, list.error(), exit_status_of(list.error()));
   if (!cli.change(what, "POST", "/v1/revoked", {{"revoked", *list}})) return cli.failure();
   if (cli.json) return print_json({{"published", true}}), kDone;
-  std::printf("Every node has the list, or gets it when it is up.\n");
+  std::printf(
+      "It goes to every node that keeps a list (--tls-crl), to those that are down when they are "
+      "up.\n");
   return kDone;
 }
 

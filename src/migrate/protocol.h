@@ -1,7 +1,7 @@
 // The steps of all who have a part in a migration, as one table: what each may do next, and on
 // what. The code takes every step from here (step_of), the document is compared with it
-// (protocol_test), the simulator has to have gone through all of it (tests/sim), and each phase has
-// a point at which tests let a dvsd die, and cancel (faults.h,
+// (protocol_test), the simulator has to have gone through all of it (tests/sim), and each phase but
+// `begun` has a point at which tests let a dvsd die, and cancel (faults.h,
 // tests/integration/crash_points_test.cc).
 //
 // An outcome may come at any moment. When it comes in the middle of work, which cannot be stopped
