@@ -12,6 +12,8 @@
 namespace dvs::local {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr size_t kMaxNodeName = 32;
 constexpr size_t kMaxSocketPath = sizeof(sockaddr_un::sun_path) - 1;
 constexpr int kNodesPerSubnet = 250;
@@ -30,6 +32,17 @@ Result<std::vector<int64_t>> get_offsets(const Json& json) {
     offsets.push_back(offset);
   }
   return offsets;
+}
+
+// What is removed between the library's look at it and its resolving it is resolved as not there.
+fs::path resolve(const fs::path& path, std::error_code& ec) {
+  constexpr int kAttempts = 100;
+  fs::path resolved;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    resolved = fs::weakly_canonical(path, ec);
+    if (ec != std::errc::no_such_file_or_directory) break;
+  }
+  return resolved;
 }
 
 }  // namespace
@@ -67,11 +80,10 @@ Result<Config> config_from_json(const Json& json) {
 }
 
 Result<std::string> canonical_dir(const std::string& dir) {
-  namespace fs = std::filesystem;
   if (dir.empty()) return Error(Code::kInvalid, "the cluster's directory is not given");
   std::error_code ec;
   const fs::path absolute = fs::absolute(dir, ec);
-  const fs::path canonical = ec ? fs::path() : fs::weakly_canonical(absolute, ec);
+  const fs::path canonical = ec ? fs::path() : resolve(absolute, ec);
   if (ec) return errno_error("cannot resolve " + dir, ec.value());
   std::string path = canonical.string();
   if (path.size() > 1 && path.back() == '/') path.pop_back();

@@ -303,9 +303,10 @@ Status up(const UpOptions& options) {
 Status down(const std::string& given_dir) {
   DVS_TRY(check_root());
   DVS_ASSIGN(const std::string dir, canonical_dir(given_dir));
-  std::error_code ec;
-  if (!fs::is_directory(dir, ec)) return clear_cgroups(cluster_group(dir));
-  DVS_ASSIGN(const UniqueFd lock, lock_dir(dir));
+  const auto lock = lock_dir(dir);
+  const bool gone = !lock.ok() && lock.error().code() == Code::kNotFound;
+  if (gone) return clear_cgroups(cluster_group(dir));
+  if (!lock.ok()) return lock.error();
   DVS_TRY(take_down(dir));
   ::rmdir(dir.c_str());  // stays when something else is in it
   return {};

@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <spdlog/fmt/fmt.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -445,6 +447,24 @@ TEST_F(LocalCluster, NeedsRoot) {
   ASSERT_EQ(::seteuid(0), 0);
   ASSERT_FALSE(failed.ok());
   EXPECT_EQ(failed.error().code(), Code::kDenied);
+}
+
+// A cluster that dies with its caller removes its directory itself, maybe while down() looks at it.
+TEST_F(LocalCluster, DownTakesADirectoryThatVanishesMeanwhile) {
+  const std::string dir = dir_ + "/vanishes";
+  ASSERT_OK(make_dirs(dir_));
+  std::atomic<bool> over = false;
+  std::thread other([&] {
+    while (!over) {
+      ::mkdir(dir.c_str(), 0755);
+      ::rmdir(dir.c_str());
+    }
+  });
+  Status ended;
+  for (int i = 0; i < 5000 && ended.ok(); ++i) ended = down(dir);
+  over = true;
+  other.join();
+  ASSERT_OK(ended);
 }
 
 TEST_F(LocalCluster, WithoutAClusterCommandsSaySo) {
