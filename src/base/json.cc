@@ -73,10 +73,11 @@ Result<Json> parse_json(std::string_view text) {
 
 template <typename T>
 Result<T> json_get(const Json& object, const char* key) {
-  if (!object.is_object() || !object.contains(key)) {
+  const auto found = object.is_object() ? object.find(key) : object.end();
+  if (found == object.end()) {
     return Error(Code::kInvalid, std::string("\"") + key + "\" is missing");
   }
-  return Getter<T>::get(object.at(key), key);
+  return Getter<T>::get(*found, key);
 }
 
 template Result<bool> json_get<bool>(const Json&, const char*);

@@ -65,6 +65,14 @@ bool Participant::is_stopping(const std::string& task) const {
   });
 }
 
+bool Participant::may_have_left(const std::string& task) const {
+  const bool leaving = std::any_of(sources_.begin(), sources_.end(), [&](const auto& entry) {
+    return entry.second->record().task == task && entry.second->may_have_left();
+  });
+  return leaving || std::any_of(departed_.begin(), departed_.end(),
+                                [&](const auto& entry) { return entry.second == task; });
+}
+
 // The next migration of a task may begin as soon as the last one is decided. What is to be done
 // here for the last one comes first: it opens the gates that the next one closes.
 void Participant::on_migration(const MigrationRecord& record, const MigrationRecord* before) {

@@ -86,6 +86,10 @@ class Participant {
   // As its source: START has been seen, or is being written.
   bool is_stopping(const std::string& task) const;
 
+  // As its source: whether it will run here again is not known, or not carried out yet. Nothing is
+  // bound for it meanwhile.
+  bool may_have_left(const std::string& task) const;
+
   Proposer& proposer() { return *proposer_; }
   Reporter& reporter() { return *reporter_; }
 

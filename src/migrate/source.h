@@ -86,6 +86,8 @@ class Source : public std::enable_shared_from_this<Source> {
   const MigrationRecord& record() const { return record_; }
   // No START yet, and none is being written: the process may bind and unbind endpoints.
   bool is_copying() const { return phase_ == Phase::kCopying && !copied_; }
+  // Frozen, or about to be: it may be another node's already, whatever is known here.
+  bool may_have_left() const { return phase_ >= Phase::kFreezing; }
   // The node's part of the DC is being removed: nothing is done any more.
   void abandon() { phase_ = Phase::kFinished; }
 

@@ -235,15 +235,21 @@ void DcPart::bind_again(const EndpointRecord& record) {
     return log::error("DC {}: endpoint {} has been bound by another process", record_.name,
                       region_.number_of(record.slot));
   }
+  // It was lost with the lease of the node to which the process has gone, if it has.
+  if (participant_.may_have_left(record.task)) return bind_again_later(record);
   log::warn("DC {}: endpoint {} was lost with this node's lease; binding it again", record_.name,
             region_.number_of(record.slot));
   bind_in_directory(record, [weak = weak_from_this(), record](Result<int> bound) {
     auto self = weak.lock();
     if (self == nullptr) return;
     if (bound.ok()) return self->remember_unbound(record.slot, std::nullopt);
-    run_after(self->context_.executor, kBindAgain, [weak, record] {
-      if (auto again = weak.lock()) again->bind_again(record);
-    });
+    self->bind_again_later(record);
+  });
+}
+
+void DcPart::bind_again_later(const EndpointRecord& record) {
+  run_after(context_.executor, kBindAgain, [weak = weak_from_this(), record] {
+    if (auto self = weak.lock()) self->bind_again(record);
   });
 }
 

@@ -208,6 +208,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   Status check_slots(const MigrationRecord& record) const;
   Status check_bound(const std::string& task) const;
   void bind_again(const EndpointRecord& record);
+  void bind_again_later(const EndpointRecord& record);
   void watch_thread(const EndpointRecord& record);
   Result<dvk::Capsule> take_task(const MigrationRecord& record);
   void commit_capsule(const MigrationRecord& record, dvk::Capsule capsule, Done<bool> done);

@@ -81,12 +81,29 @@ void World::ask_for_migration() {
                     lose_for_good(id);
                   });
   }
+  if (events_.chance(30)) {
+    events_.after(events_.between_ns(5 * kMs, 300 * kMs), kForever,
+                  [this, source = entry->record.node, id = target.id] {
+                    hide_outcome(static_cast<int>(source), id);
+                  });
+  }
   try {
     asked.dvsd->migrate(std::move(request));
   } catch (const Crash&) {
     kill_dvsd(asked.id, "at a crash point");
     events_.after(200 * kMs, asked.power, [this, id = asked.id] { start_dvsd(id); });
   }
+}
+
+// The source does not hear how it ends. By the time it can, and reads all there is, what the target
+// has bound has gone with the target's lease.
+void World::hide_outcome(int source, int target) {
+  if (faults_over_) return;
+  cut_off(source, events_.between_ns(100 * kMs, 2'000 * kMs));
+  store_.compact_before(source);
+  events_.after(events_.between_ns(0, 500 * kMs), kForever, [this, target] {
+    if (!faults_over_) end_lease(target);
+  });
 }
 
 // A process binds another endpoint, which nobody speaks with: it has a gate, and moves along.
@@ -136,14 +153,7 @@ void World::strike_machine(int id) {
     case 0: {
       if (!machine.on || events_.chance(700)) return;
       if (events_.chance(250)) return lose_for_good(id);
-      count("power off");
-      power_off(id);
-      const int64_t off = events_.between_ns(200 * kMs, 15'000 * kMs);
-      return events_.after(off, kForever, [this, id] {
-        if (this->machine(id).on || this->machine(id).gone) return;
-        power_on(id);
-        start_dvsd(id);
-      });
+      return switch_off_for(id, events_.between_ns(200 * kMs, 15'000 * kMs));
     }
     case 1:
     case 2: {
@@ -162,6 +172,16 @@ void World::strike_machine(int id) {
   }
 }
 
+void World::switch_off_for(int id, int64_t length_ns) {
+  count("power off");
+  power_off(id);
+  events_.after(length_ns, kForever, [this, id] {
+    if (machine(id).on || machine(id).gone) return;
+    power_on(id);
+    start_dvsd(id);
+  });
+}
+
 // One stays.
 void World::lose_for_good(int id) {
   const auto gone = std::count_if(machines_.begin(), machines_.end(),
@@ -177,7 +197,7 @@ void World::strike_network(int id) {
   const bool lasts = events_.chance(200);
   const int64_t length = lasts ? events_.between_ns(4'000 * kMs, 15'000 * kMs)
                                : events_.between_ns(10 * kMs, 2'000 * kMs);
-  switch (events_.random(4)) {
+  switch (events_.random(5)) {
     case 0:
       if (id == other) return;
       count("link broken");
@@ -193,12 +213,25 @@ void World::strike_network(int id) {
       trace("etcd is down");
       store_.set_down(true);
       return events_.after(length, kForever, [this] { store_.set_down(false); });
+    case 3:
+      return cut_off(id, length);
     default:
-      count("etcd cut off");
-      trace("{} is cut off from etcd", machine(id).name);
-      store_.cut_off(id, true);
-      return events_.after(length, kForever, [this, id] { store_.cut_off(id, false); });
+      if (events_.chance(300)) end_lease(id);
   }
+}
+
+// As when etcd has not heard of it for too long.
+void World::end_lease(int id) {
+  count("lease ended");
+  trace("the lease of {} ends", machine(id).name);
+  store_.end_lease(machine(id).lease);
+}
+
+void World::cut_off(int id, int64_t length_ns) {
+  count("etcd cut off");
+  trace("{} is cut off from etcd", machine(id).name);
+  store_.cut_off(id, true);
+  events_.after(length_ns, kForever, [this, id] { store_.cut_off(id, false); });
 }
 
 void World::heal() {

@@ -21,13 +21,14 @@ enum class Bug {
   kLinkUpIgnored,            // what was lost with a link is not sent again
   kRollbackKeepsGates,       // a node that looks on does not open its gates
   kRestartCommits,           // a target that restarts takes an open migration for committed
+  kBoundThoughLeft,          // the source binds again what may be another node's already
 };
 
 struct PlantedBug {
   Bug bug;
   std::string_view name;
 };
-inline constexpr std::array<PlantedBug, 13> kBugs = {{
+inline constexpr std::array<PlantedBug, 14> kBugs = {{
     {Bug::kOutcomeNotCompared, "outcome-not-compared"},
     {Bug::kResumedBeforeTheOutcome, "resumed-before-the-outcome"},
     {Bug::kThawedOnLinkLoss, "thawed-on-link-loss"},
@@ -41,6 +42,7 @@ inline constexpr std::array<PlantedBug, 13> kBugs = {{
     {Bug::kLinkUpIgnored, "link-up-ignored"},
     {Bug::kRollbackKeepsGates, "rollback-keeps-gates"},
     {Bug::kRestartCommits, "restart-commits"},
+    {Bug::kBoundThoughLeft, "bound-though-left"},
 }};
 
 }  // namespace dvs::sim

@@ -1,13 +1,16 @@
 // dvs-sim: the whole cluster in virtual time, with everything that can fail, by many seeds.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <fstream>
+#include <thread>
 
 #include "base/json.h"
 #include "base/log.h"
-#include "world.h"
+#include "workers.h"
 
 namespace {
 
@@ -21,6 +24,7 @@ struct Asked {
   uint64_t seeds = 1000;
   uint64_t first = 1;
   bool trace = false;
+  unsigned jobs = std::max(1U, std::thread::hardware_concurrency());
   bool all = false;  // do not stop at the first failure
   std::string bug;
   bool bugs = false;
@@ -40,19 +44,16 @@ Bug bug_named(const std::string& name) {
   return Bug::kNone;
 }
 
-// Runs `asked.seeds` seeds. Answers how many failed; `found` is the first that did.
-uint64_t run_seeds(const Asked& asked, Bug bug, Tally& sum, uint64_t& found) {
-  uint64_t failures = 0;
-  for (uint64_t seed = asked.first; seed < asked.first + asked.seeds; ++seed) {
-    World world({seed, bug, asked.trace});
-    const std::string failure = world.run();
-    sum.add(world.tally());
-    if (failure.empty()) continue;
-    if (failures++ == 0) found = seed;
-    if (bug == Bug::kNone) std::fprintf(stderr, "seed %lu: %s\n", seed, failure.c_str());
-    if (bug != Bug::kNone || !asked.all || failures == 20) break;
-  }
-  return failures;
+Seeds seeds_of(const Asked& asked, Bug bug) {
+  Seeds seeds;
+  seeds.first = asked.first;
+  seeds.number = asked.seeds;
+  seeds.bug = bug;
+  seeds.trace = asked.trace;
+  seeds.most_failures = asked.all && bug == Bug::kNone ? 20 : 1;
+  seeds.jobs = asked.trace ? 1 : asked.jobs;
+  seeds.progress = bug == Bug::kNone && ::isatty(STDERR_FILENO) != 0;
+  return seeds;
 }
 
 // Steps of the protocol that no run has taken, crash points that none has come by.
@@ -94,14 +95,14 @@ Json summary(const Tally& sum, double seconds) {
                                         1e6}};
 }
 
-int find_bugs(Asked asked) {
+int find_bugs(const Asked& asked) {
   int missed = 0;
   for (const PlantedBug& planted : kBugs) {
-    Tally sum;
-    uint64_t seed = 0;
-    const bool found = run_seeds(asked, planted.bug, sum, seed) > 0;
+    const Outcome outcome = run_seeds(seeds_of(asked, planted.bug));
+    const bool found = !outcome.failures.empty();
+    const uint64_t by = found ? outcome.failures.front().seed : 0;
     std::printf("%-28s %s\n", std::string(planted.name).c_str(),
-                found ? ("found by seed " + std::to_string(seed)).c_str() : "NOT FOUND");
+                found ? ("found by seed " + std::to_string(by)).c_str() : "NOT FOUND");
     missed += found ? 0 : 1;
   }
   return missed;
@@ -110,19 +111,20 @@ int find_bugs(Asked asked) {
 int run(const Asked& asked) {
   if (asked.bugs) return find_bugs(asked) == 0 ? 0 : 1;
   const auto began = std::chrono::steady_clock::now();
-  Tally sum;
-  uint64_t seed = 0;
-  const uint64_t failures = run_seeds(asked, bug_named(asked.bug), sum, seed);
+  const Outcome outcome = run_seeds(seeds_of(asked, bug_named(asked.bug)));
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
-  const Json report = summary(sum, took.count());
+  const Json report = summary(outcome.tally, took.count());
   std::printf("%s\n", report.dump(2).c_str());
   if (!asked.output.empty()) std::ofstream(asked.output) << report.dump(2) << "\n";
-  const int gaps = asked.seeds >= kSeedsForAll && failures == 0 ? print_gaps(sum) : 0;
-  if (failures > 0) {
-    std::printf("%lu seeds failed; look at one: dvs-sim --first %lu --seeds 1 --trace\n", failures,
-                seed);
+  if (outcome.failures.empty()) {
+    return asked.seeds >= kSeedsForAll && print_gaps(outcome.tally) > 0 ? 1 : 0;
   }
-  return failures == 0 && gaps == 0 ? 0 : 1;
+  for (const Failure& each : outcome.failures) {
+    std::printf("seed %lu: %s\n", each.seed, each.why.c_str());
+  }
+  std::printf("%zu seeds failed; look at one: dvs-sim --first %lu --seeds 1 --trace\n",
+              outcome.failures.size(), outcome.failures.front().seed);
+  return 1;
 }
 
 }  // namespace
@@ -133,6 +135,9 @@ int main(int argc, char** argv) {
       "Simulates clusters in virtual time: migrations, requests and every kind of fault, by seed");
   app.add_option("--seeds", asked.seeds, "how many")->capture_default_str();
   app.add_option("--first", asked.first, "the first one")->capture_default_str();
+  app.add_option("--jobs", asked.jobs, "how many processes share them")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
   app.add_option("--output", asked.output, "writes what it came to there, as JSON");
   app.add_flag("--trace", asked.trace, "tells everything that happens");
   app.add_flag("--all", asked.all, "goes on after a failure (20 at most)");

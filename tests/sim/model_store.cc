@@ -31,8 +31,9 @@ void ModelStore::set_down(bool down) {
 
 bool ModelStore::holds(const Compare& compare) const {
   if (compare.what == Compare::What::kUnchangedBelow) {
-    return std::all_of(keys_.begin(), keys_.end(), [&](const auto& entry) {
-      return !below(entry.first, compare.key) || entry.second.mod_revision <= compare.revision;
+    const auto [begin, end] = all_below(compare.key);
+    return std::all_of(begin, end, [&](const auto& entry) {
+      return entry.second.mod_revision <= compare.revision;
     });
   }
   const auto found = keys_.find(compare.key);
@@ -43,9 +44,17 @@ bool ModelStore::holds(const Compare& compare) const {
          (compare.what == Compare::What::kCreateRevision ? kv->create_revision : kv->mod_revision);
 }
 
-void ModelStore::remove(const std::string& key, std::vector<WatchEvent>& events) {
+std::pair<ModelStore::Each, ModelStore::Each> ModelStore::all_below(
+    const std::string& prefix) const {
+  const auto begin = keys_.lower_bound(prefix);
+  const auto end = std::find_if_not(begin, keys_.end(),
+                                    [&](const auto& entry) { return below(entry.first, prefix); });
+  return {begin, end};
+}
+
+void ModelStore::remove(std::string key, std::vector<WatchEvent>& events) {
   if (keys_.erase(key) == 0) return;
-  events.push_back({WatchEvent::What::kDelete, {key, {}, 0, revision_, 0}});
+  events.push_back({WatchEvent::What::kDelete, {std::move(key), {}, 0, revision_, 0}});
 }
 
 Result<TxnResult> ModelStore::txn(const std::vector<Compare>& compares,
@@ -70,9 +79,8 @@ Result<TxnResult> ModelStore::txn(const std::vector<Compare>& compares,
     } else if (change.what == Change::What::kDelete) {
       remove(change.key, events);
     } else {
-      for (const auto& [key, kv] : std::map(keys_)) {
-        if (below(key, change.key)) remove(key, events);
-      }
+      const auto [begin, end] = all_below(change.key);
+      for (auto next = begin; next != end;) remove((next++)->first, events);
     }
   }
   publish(std::move(events));
@@ -89,9 +97,8 @@ void ModelStore::publish(std::vector<WatchEvent> events) {
 RangeResult ModelStore::range(const std::string& prefix) const {
   RangeResult result;
   result.revision = revision_;
-  for (const auto& [key, kv] : keys_) {
-    if (below(key, prefix)) result.items.push_back(kv);
-  }
+  const auto [begin, end] = all_below(prefix);
+  for (auto each = begin; each != end; ++each) result.items.push_back(each->second);
   return result;
 }
 
@@ -112,14 +119,22 @@ Result<std::chrono::seconds> ModelStore::keep_alive(int64_t lease) {
   return found->second.ttl;
 }
 
+void ModelStore::end_lease(int64_t lease) {
+  const auto found = leases_.find(lease);
+  if (found == leases_.end()) return;
+  found->second.expires_ns = events_.now_ns();
+  expire(lease);
+}
+
 void ModelStore::expire(int64_t lease) {
   const auto found = leases_.find(lease);
   if (found == leases_.end() || found->second.expires_ns > events_.now_ns() || down_) return;
   leases_.erase(found);
   ++revision_;
   std::vector<WatchEvent> events;
-  for (const auto& [key, kv] : std::map(keys_)) {
-    if (kv.lease == lease) remove(key, events);
+  for (auto next = keys_.begin(); next != keys_.end();) {
+    const auto each = next++;
+    if (each->second.lease == lease) remove(each->first, events);
   }
   if (!events.empty() && on_expired) on_expired();
   publish(std::move(events));
@@ -215,7 +230,8 @@ struct ModelStore::Client::Watching final : Watch {
     if (!server.reaches(node)) return schedule(kWatchAgainNs);
     while (next < server.history_.size() && server.history_[next].revision <= revision) ++next;
     if (next == server.history_.size()) return;
-    if (server.events_.chance(kWatchesLost)) return lose();
+    const bool compacted = server.compacted_.erase(node) != 0;
+    if (compacted || server.events_.chance(kWatchesLost)) return lose();
     const Batch& batch = server.history_[next++];
     revision = batch.revision;
     std::vector<WatchEvent> mine;

@@ -5,6 +5,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,8 @@ class ModelStore {
   // every lease its whole time again, as etcd does.
   void set_down(bool down);
   void cut_off(int node, bool cut) { cut_off_[node] = cut; }
+  // What that node has not heard when it is reached again is compacted away.
+  void compact_before(int node) { compacted_.insert(node); }
   bool reaches(int node) const {
     const auto found = cut_off_.find(node);
     return !down_ && (found == cut_off_.end() || !found->second);
@@ -31,6 +34,7 @@ class ModelStore {
   RangeResult range(const std::string& prefix) const;
   int64_t grant(std::chrono::seconds ttl);
   Result<std::chrono::seconds> keep_alive(int64_t lease);
+  void end_lease(int64_t lease);  // before its time
   const std::map<std::string, KeyValue>& keys() const { return keys_; }
   int64_t revision() const { return revision_; }
 
@@ -56,12 +60,15 @@ class ModelStore {
 
   bool holds(const Compare& compare) const;
   void expire(int64_t lease);
-  void remove(const std::string& key, std::vector<WatchEvent>& events);
+  void remove(std::string key, std::vector<WatchEvent>& events);
+  using Each = std::map<std::string, KeyValue>::const_iterator;
+  std::pair<Each, Each> all_below(const std::string& prefix) const;
   void publish(std::vector<WatchEvent> events);
 
   EventQueue& events_;
   bool down_ = false;
   std::map<int, bool> cut_off_;
+  std::set<int> compacted_;
   std::map<std::string, KeyValue> keys_;
   std::map<int64_t, Lease> leases_;
   std::deque<Batch> history_;

@@ -206,6 +206,8 @@ void Part::bind_again(uint32_t slot, const std::string& task) {
     if (bound) bind_local(entry->record, entry->incarnation);
     return;
   }
+  const bool waits = participant_.may_have_left(task) && !world_.has_bug(Bug::kBoundThoughLeft);
+  if (waits) return bind_again_later(slot, task);
   EndpointRecord record;
   record.slot = slot;
   record.node = node_id_;
@@ -216,19 +218,19 @@ void Part::bind_again(uint32_t slot, const std::string& task) {
   const std::string key = cluster_.keys().endpoint(dc_, slot);
   store_.txn({Compare::absent(key)}, {Change::put(key, to_text(to_json(record)), machine_.lease)},
              [this, record, slot, task](Result<TxnResult> result) {
-               if (!result.ok() || !result->applied) {
-                 return after(kBindAgainNs, [this, slot, task] {
-                   if (process(task).copies.count(machine_.id) != 0) bind_again(slot, task);
-                 });
-               }
+               if (!result.ok() || !result->applied) return bind_again_later(slot, task);
                const auto incarnation = static_cast<uint64_t>(result->revision);
                if (!cluster_.book_endpoint(dc_, record, incarnation, result->revision)) {
-                 return after(kBindAgainNs, [this, slot, task] { bind_again(slot, task); });
+                 return bind_again_later(slot, task);
                }
                state_.unbound.erase(slot);
                bind_local(record, incarnation);
                ops_.on_place_changed(slot);
              });
+}
+
+void Part::bind_again_later(uint32_t slot, const std::string& task) {
+  after(kBindAgainNs, [this, slot, task] { bind_again(slot, task); });
 }
 
 // ---- links ----

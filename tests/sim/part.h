@@ -111,6 +111,7 @@ class Part final : private ParticipantHost, private RemoteOps::Env {
   // ---- binding ----
   void on_record_gone(uint32_t slot);
   void bind_again(uint32_t slot, const std::string& task);
+  void bind_again_later(uint32_t slot, const std::string& task);
   void bind_local(const EndpointRecord& record, uint64_t incarnation);
   void remove_from_directory(uint32_t slot);
   void show(uint32_t slot, const dvk::Identity& identity);

@@ -43,6 +43,8 @@ void Tally::add(const Tally& other) {
 
 std::string dc_name(size_t dc) { return "DC" + std::to_string(dc); }
 
+std::string World::files_of(int pid) { return fmt::format("/dev/shm/dvs-sim-{}", pid); }
+
 World& World::current() { return *the_world; }
 
 World::World(const Options& options)
@@ -72,7 +74,7 @@ World::World(const Options& options)
     for (auto& machine : machines_) {
       PartState part;
       part.dc = dc;
-      part.dir = fmt::format("/dev/shm/dvs-sim-{}/{}-{}", ::getpid(), machine->name, dc);
+      part.dir = fmt::format("{}/{}-{}", files_of(::getpid()), machine->name, dc);
       machine->parts.push_back(std::move(part));
     }
   }
@@ -81,7 +83,7 @@ World::World(const Options& options)
 
 World::~World() {
   for (auto& machine : machines_) machine->dvsd.reset();
-  static_cast<void>(remove_tree(fmt::format("/dev/shm/dvs-sim-{}", ::getpid())));
+  static_cast<void>(remove_tree(files_of(::getpid())));
   the_world = nullptr;
 }
 

@@ -106,6 +106,8 @@ class World {
   World(const World&) = delete;
   World& operator=(const World&) = delete;
   static World& current();
+  // Where the world of that process has what is on its machines; removed at its end.
+  static std::string files_of(int pid);
 
   // Empty: all was well.
   std::string run();
@@ -165,8 +167,12 @@ class World {
   void strike();
   void strike_machine(int id);
   void strike_network(int id);
+  void switch_off_for(int id, int64_t length_ns);
+  void cut_off(int id, int64_t length_ns);
+  void end_lease(int id);
   void lose_for_good(int id);
   void ask_for_migration();
+  void hide_outcome(int source, int target);
   SimProcess& any_process();
   void bind_another(const SimProcess& process);
   void cancel_something();

@@ -1,5 +1,6 @@
 #include "proxy/explore/fiber.h"
 
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -45,16 +46,18 @@ void Fiber::enter() {
   yield();
 }
 
+// swapcontext() saves the signal mask too, by a system call each time: it is for the first entry.
 void Fiber::resume() {
   DVS_CHECK(running == nullptr && !done_);
   running = this;
-  swapcontext(&resumer_, &context_);
+  if (_setjmp(resumer_) != 0) return;
+  if (std::exchange(begun_, true)) _longjmp(suspended_, 1);
+  setcontext(&context_);
 }
 
 void Fiber::yield() {
-  Fiber* self = running;
-  running = nullptr;
-  swapcontext(&self->context_, &self->resumer_);
+  Fiber* self = std::exchange(running, nullptr);
+  if (_setjmp(self->suspended_) == 0) _longjmp(self->resumer_, 1);
 }
 
 }  // namespace dvs::explore

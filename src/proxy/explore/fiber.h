@@ -32,8 +32,10 @@ class Fiber {
 
   std::function<void()> body_;
   std::unique_ptr<char[]> stack_;
-  ucontext_t context_{};
-  ucontext_t resumer_{};
+  ucontext_t context_{};  // where it begins
+  jmp_buf suspended_{};
+  jmp_buf resumer_{};
+  bool begun_ = false;
   bool done_ = false;
 };
 
