@@ -76,7 +76,7 @@ void DcPart::start_manually(uint32_t slot, Done<int> done) {
   record.dc = record_.name;
   record.task = entry->record.task;
   record.slots = {slot};
-  record.endpoints = {endpoint_number(slot, entry->incarnation)};
+  record.endpoints = {bindings_.endpoint_number(slot, entry->incarnation)};
   record.source = record.target =
       context_.cluster.name_of(entry->record.node).value_or(context_.config.name);
   record.coordinator = context_.config.name;
@@ -146,7 +146,7 @@ void DcPart::commit_known(uint32_t slot, int pid, Done<int> done) {
 void DcPart::begin_by_hand(const MigrationRecord& record) {
   for (const uint32_t slot : record.slots) {
     if (context_.cluster.endpoint(record_.name, slot) == nullptr) end_orphan(slot);
-    if (slot < region_.slots() && bound_.count(slot) != 0) park_manually(record.id, slot);
+    if (slot < region_.slots() && bindings_.is_bound(slot)) park_manually(record.id, slot);
   }
 }
 
@@ -185,15 +185,15 @@ void DcPart::end_by_hand(const MigrationRecord& record) {
     const auto* entry = context_.cluster.endpoint(record_.name, slot);
     const bool here = entry != nullptr && entry->record.node == context_.id;
     if (!here) {
-      unwatch(slot);
+      bindings_.forget(slot);
       if (dvk::load_kind(region_.at(slot)) == dvk::Kind::kLocal && entry != nullptr) {
         dvk::commit_away(region_, {slot}, entry->record.node, entry->record.epoch);
       }
     } else if (record.state == MigrationState::kCommitted) {
       const bool moved = dvk::load_kind(region_.at(slot)) != dvk::Kind::kLocal;
-      unwatch(slot);
+      bindings_.forget(slot);
       if (moved) dvk::succeed(region_, slot, entry->record.epoch);
-      bind_local(entry->record, entry->incarnation, [] {});
+      bindings_.bind_local(entry->record, entry->incarnation, [] {});
     }
     dvk::open_gate(region_, slot);
     place(slot);

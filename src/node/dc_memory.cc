@@ -115,8 +115,8 @@ Done<mover::Round> DcPart::entrust(const MigrationRecord& record, Done<mover::Ro
 std::optional<Proposer::Endpoints> DcPart::endpoints_of(const MigrationRecord& record) {
   if (is_served(record.task)) return std::nullopt;
   Proposer::Endpoints endpoints;
-  for (const auto& [slot, bound] : bound_) {
-    if (bound.task == record.task) endpoints[slot] = region_.at(slot).endpoint.load();
+  for (const uint32_t slot : bindings_.slots_of(record.task)) {
+    endpoints[slot] = region_.at(slot).endpoint.load();
   }
   return endpoints;
 }

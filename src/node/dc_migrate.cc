@@ -95,41 +95,9 @@ void DcPart::on_link_down(NodeId node) {
 // ---- source ----
 
 Result<bool> DcPart::settle(const MigrationRecord& record) {
-  DVS_TRY(check_slots(record));
-  DVS_TRY(check_bound(record.task));
+  DVS_TRY(bindings_.check(record.task, record.slots));
   if (!refuse_requests_of(record).ok()) return false;
   return dvk::settle(region_, record.slots);
-}
-
-// What is bound here, and as whom, is what the directory says and START names.
-Status DcPart::check_slots(const MigrationRecord& record) const {
-  const Error changed(Code::kConflict,
-                      "the process has bound or unbound an endpoint meanwhile; try again");
-  for (const auto& [slot, bound] : bound_) {
-    const bool named =
-        std::find(record.slots.begin(), record.slots.end(), slot) != record.slots.end();
-    if (named != (bound.task == record.task)) return changed;
-  }
-  for (const uint32_t slot : record.slots) {
-    const auto* entry = context_.cluster.endpoint(record_.name, slot);
-    if (entry == nullptr || bound_.count(slot) == 0 ||
-        entry->incarnation != region_.at(slot).incarnation.load()) {
-      return changed;
-    }
-  }
-  return {};
-}
-
-// It would stay without what is about to be bound again here.
-Status DcPart::check_bound(const std::string& task) const {
-  for (const EndpointRecord& each : unbound()) {
-    if (each.task == task) {
-      return Error(Code::kConflict,
-                   "the process lost its endpoints with this node's lease, and is just being bound "
-                   "again; try again");
-    }
-  }
-  return {};
 }
 
 void DcPart::freeze(const MigrationRecord& record, Done<bool> done) {
@@ -236,11 +204,8 @@ void DcPart::go_on(const MigrationRecord& record, Done<bool> done) {
 // COMMIT: what is left here are the mirrors, and the frozen copy.
 void DcPart::let_go(const MigrationRecord& record) {
   log::info("migration {}: task {} has left for {}", record.id, record.task, record.target);
-  for (uint32_t slot : record.slots) unwatch(slot);
-  const auto target = node_id(record.target);
-  dvk::commit_away(region_, record.slots, target.value_or(0),
-                   committed_epoch(context_.cluster, record));
-  for (uint32_t slot : record.slots) place(slot);
+  bindings_.leave(record.slots, node_id(record.target).value_or(0),
+                  committed_epoch(context_.cluster, record));
   if (const auto task = tasks_.find(record.task); task != tasks_.end()) {
     task->second.departed = true;
   }
@@ -300,7 +265,8 @@ void DcPart::take_in(const MigrationRecord& record, Done<bool> done) {
   }
   auto capsule = take_task(record);
   if (!capsule.ok()) return done(capsule.error());
-  commit_capsule(record, std::move(*capsule), std::move(done));
+  bindings_.arrive(record.task, record.slots, std::move(*capsule),
+                   committed_epoch(context_.cluster, record), [done] { done(true); });
 }
 
 Result<dvk::Capsule> DcPart::take_task(const MigrationRecord& record) {
@@ -316,34 +282,9 @@ Result<dvk::Capsule> DcPart::take_task(const MigrationRecord& record) {
   return capsule;
 }
 
-void DcPart::commit_capsule(const MigrationRecord& record, dvk::Capsule capsule, Done<bool> done) {
-  if (!dvk::commit_here(region_, capsule, context_.id, committed_epoch(context_.cluster, record))) {
-    const uint32_t slot = record.slots.empty() ? 0 : record.slots.front();
-    return again_later(slot,
-                       [self = shared_from_this(), record, capsule = std::move(capsule),
-                        done = std::move(done)] { self->commit_capsule(record, capsule, done); });
-  }
-  // Known before they run: their first call may be a copy that dvsd has to carry out.
-  for (uint32_t slot : record.slots) watch_arrived(record, slot);
-  done(true);
-}
-
 void DcPart::settle_in(const MigrationRecord& record) {
   log::info("migration {}: task {} runs here", record.id, record.task);
-  for (uint32_t slot : record.slots) {
-    if (slot >= region_.slots()) continue;
-    if (bound_.count(slot) == 0) watch_arrived(record, slot);
-    // Its record may have gone before it was here, with the lease of a dvsd that was away.
-    if (bound_.count(slot) == 0) place(slot);
-    ops_->on_place_changed(slot);
-  }
-}
-
-void DcPart::watch_arrived(const MigrationRecord& record, uint32_t slot) {
-  const auto* entry = context_.cluster.endpoint(record_.name, slot);
-  if (entry == nullptr || slot >= region_.slots()) return;
-  if (entry->record.node != context_.id || entry->record.task != record.task) return;
-  watch_thread(entry->record);
+  bindings_.settle_in(record.task, record.slots);
 }
 
 void DcPart::clean_up(const MigrationRecord& record, Done<bool> done) {

@@ -37,6 +37,9 @@ DcPart::DcPart(NodeContext& context, DcRecord record)
     : context_(context),
       record_(std::move(record)),
       dir_(paths::dc_dir(context.config.run_dir, record_.name)),
+      bindings_(
+          {context.scheduler, context.store, context.cluster, region_, context.id, context.lease},
+          *this, record_.name),
       participant_({context.scheduler,
                     context.store,
                     context.cluster,
@@ -169,9 +172,7 @@ void DcPart::start() {
   guard_ = std::make_unique<dvk::RegionGuard>(region_);
   ops_ = std::make_unique<RemoteOps>(region_, context_.id, static_cast<RemoteOps::Env&>(*this));
   update_nodes();
-  for (uint32_t slot = 0; slot < region_.slots(); ++slot) {
-    if (dvk::is_leaving(region_, slot)) withdraw(slot);
-  }
+  bindings_.withdraw_what_leaves();
   for (const auto& [slot, entry] : context_.cluster.endpoints(record_.name)) place(slot);
   ops_->drive_all();
   dvk::wake_everybody(region_);  // the last dvsd may have died before it did
@@ -208,7 +209,7 @@ bool DcPart::is_broken() {
 
 void DcPart::destroy(Done<bool> done) {
   doorbell_.reset();
-  bound_.clear();
+  bindings_.forget_all();
   standbys_.clear();
   warnings_.clear();
   auto remaining = std::make_shared<size_t>(tasks_.size() + 1);
@@ -255,44 +256,6 @@ void DcPart::update_nodes() {
   participant_.on_nodes_changed();
 }
 
-void DcPart::place(uint32_t slot) {
-  if (slot >= region_.slots()) return;
-  const auto* entry = context_.cluster.endpoint(record_.name, slot);
-  dvk::Descriptor& d = region_.at(slot);
-  if (entry == nullptr) {
-    on_record_gone(slot);
-  } else if (entry->record.node == context_.id) {
-    // A process of ours is bound when its own transaction is answered, or when it arrives by a
-    // migration; here what an earlier dvsd had bound is found again, or what was written without an
-    // answer.
-    const dvk::Kind kind = dvk::load_kind(d);
-    const bool unanswered =
-        kind == dvk::Kind::kFree && recovered_ && !participant_.migrates(entry->record.task);
-    if (bound_.count(slot) == 0 && warnings_.count(slot) == 0 &&
-        tasks_.count(entry->record.task) != 0 && (dvk::acts_here(kind) || unanswered)) {
-      bind_local(entry->record, entry->incarnation, [] {});
-    }
-  } else if (bound_.count(slot) == 0) {
-    dvk::Identity identity;
-    identity.endpoint = endpoint_number(slot, entry->incarnation);
-    identity.incarnation = entry->incarnation;
-    identity.epoch = entry->record.epoch;
-    identity.node = entry->record.node;
-    identity.kind = dvk::Kind::kRemote;
-    identity.name = entry->record.name;
-    place_elsewhere(slot, identity);
-  }
-  ops_->on_place_changed(slot);
-}
-
-void DcPart::place_all() {
-  for (uint32_t slot = 0; slot < region_.slots(); ++slot) {
-    const bool bound = dvk::load_kind(region_.at(slot)) != dvk::Kind::kFree;
-    if (bound || context_.cluster.endpoint(record_.name, slot) != nullptr) place(slot);
-  }
-  for (const EndpointRecord& record : unbound()) bind_again(record);
-}
-
 // ---- RemoteOps::Env ----
 
 bool DcPart::send(NodeId node, const wire::Operation& operation) {
@@ -335,7 +298,9 @@ int transfer_memory(Transfer transfer, pid_t pid, uint64_t address, Byte* mine, 
 
 // Of who is bound or stands by here; 0: nobody.
 pid_t DcPart::host_pid_of(uint32_t slot) const {
-  if (const auto bound = bound_.find(slot); bound != bound_.end()) return bound->second.host_pid;
+  if (const auto bound = watched_.find(slot); bound != watched_.end()) {
+    return bound->second.host_pid;
+  }
   const auto standby = standbys_.find(slot);
   return standby == standbys_.end() ? 0 : standby->second.ids.host_pid;
 }

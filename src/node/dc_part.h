@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/child.h"
+#include "binding/bindings.h"
 #include "dvk/node_view.h"
 #include "dvk/region_guard.h"
 #include "migrate/memory_fetch.h"
@@ -63,6 +64,7 @@ struct Arrival {
 
 class DcPart : public std::enable_shared_from_this<DcPart>,
                private RemoteOps::Env,
+               private BindingHost,
                private ParticipantHost {
  public:
   // Opens what an earlier dvsd left (`done` is called at once: the directory's news that come after
@@ -85,11 +87,9 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   const Task* last_task_of(uint32_t slot) const;  // also one that has ended
 
   // ---- the directory's news ----
-  void place(uint32_t slot);  // where the endpoint is may have changed
-  // ... of each that the directory or the region has; once, when the part has been opened. What an
-  // earlier dvsd had to bind again is bound.
-  void place_all();
-  void update_nodes();  // which nodes the region names, and which are up
+  void place(uint32_t slot) { bindings_.place(slot); }
+  void place_all() { bindings_.place_all(); }  // once, when the part has been opened
+  void update_nodes();                         // which nodes the region names, and which are up
   void update_record(const DcRecord& record) {
     record_ = record;
     update_nodes();
@@ -129,13 +129,10 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   const dvk::Region& region() const { return region_; }
 
  private:
-  // A process or thread of this node that is bound to a slot.
-  struct Bound {
-    uint64_t number = 0;  // of the binding, so that nothing is done to a later one
+  // The process or thread of this node that is bound to a slot.
+  struct Watched {
+    uint64_t number = 0;  // of the binding, see Bindings
     pid_t host_pid = 0;
-    pid_t host_tid = 0;
-    std::string task;
-    bool unbinding = false;  // as the process has asked
     std::unique_ptr<boost::asio::posix::stream_descriptor> pidfd;
   };
 
@@ -189,36 +186,23 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void forget_old_tasks();
   std::optional<int> exit_status_of(int pid) const;
 
-  // dc_bind.cc: binding and deaths
+  // dc_bind.cc: BindingHost, and deaths
+  std::optional<std::string> task_of_thread(int tid) const override;
+  bool has_task(const std::string& task) const override { return tasks_.count(task) != 0; }
+  bool is_migrating(const std::string& task) const override;
+  bool may_have_left(const std::string& task) const override {
+    return participant_.may_have_left(task);
+  }
+  void watch(const EndpointRecord& record, uint64_t number) override;
+  void unwatch(uint32_t slot) override { watched_.erase(slot); }
+  bool is_retired(uint32_t slot) const override { return warnings_.count(slot) != 0; }
+  void on_gone(uint32_t slot) override;
+  void on_place_changed(uint32_t slot) override { ops_->on_place_changed(slot); }
+  std::vector<EndpointRecord> unbound() const override;
+  void keep_unbound(const std::vector<EndpointRecord>& records) override;
   std::optional<uint32_t> free_user_slot() const;
-  int endpoint_number(uint32_t slot, uint64_t incarnation) const;
-  void withdraw_claim(const EndpointRecord& record);
-  void bind_in_directory(EndpointRecord record, Done<int> done);
-  void bind_local(const EndpointRecord& record, uint64_t incarnation,
-                  const std::function<void()>& then);
-  void watch_bound(const EndpointRecord& record);
-  void show(uint32_t slot, const dvk::Identity& identity, std::function<void()> then);
-  void withdraw(uint32_t slot);
-  void again_later(uint32_t slot, std::function<void()> then);
-  void bury_forgotten(uint32_t slot);
-  void on_record_gone(uint32_t slot);
-  std::optional<EndpointRecord> lost_with_lease(uint32_t slot) const;
-  void remember_unbound(uint32_t slot, const std::optional<EndpointRecord>& record);
-  std::vector<EndpointRecord> unbound() const;
-  Status check_slots(const MigrationRecord& record) const;
-  Status check_bound(const std::string& task) const;
-  void bind_again(const EndpointRecord& record);
-  void bind_again_later(const EndpointRecord& record);
-  void watch_thread(const EndpointRecord& record);
-  Result<dvk::Capsule> take_task(const MigrationRecord& record);
-  void commit_capsule(const MigrationRecord& record, dvk::Capsule capsule, Done<bool> done);
-  void watch_arrived(const MigrationRecord& record, uint32_t slot);
   void await_death(uint32_t slot);
-  void unwatch(uint32_t slot) { bound_.erase(slot); }
   void process_died(uint32_t slot);
-  void remove_from_directory(uint32_t slot);
-  void remove_record(const Cluster::EndpointEntry& of);
-  bool is_bound(uint32_t slot, uint64_t number) const;
   void warn_next(uint32_t slot);
   void look_at_warnings();
   EndpointRecord record_of(uint32_t slot, const std::string& task, const ThreadIds& ids) const;
@@ -232,7 +216,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void find_standby(uint32_t slot);
   void await_death_of_standby(uint32_t slot);
   void end_standby(uint32_t slot);
-  void place_elsewhere(uint32_t slot, dvk::Identity primary);
+  void show_elsewhere(uint32_t slot, const dvk::Identity& primary) override;
   void primary_gone(uint32_t slot);
 
   // dc_requests.cc: what processes ask
@@ -243,7 +227,6 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   void serve_unbind(int endpoint, const Answer& answer);
   void serve_migrate(const Asked& asked, const Answer& answer);
   void serve_hardware_notify(int endpoint, const Answer& answer);
-  void unbound_in_directory(uint32_t slot, int64_t revision, const Answer& answer);
   bool is_served(const std::string& task) const;
   Status refuse_requests_of(const MigrationRecord& record);
 
@@ -287,6 +270,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   std::string image_directory(const MigrationRecord& record) override;
   void restore(const MigrationRecord& record, Done<std::unique_ptr<HeldTree>> done) override;
   void take_in(const MigrationRecord& record, Done<bool> done) override;
+  Result<dvk::Capsule> take_task(const MigrationRecord& record);
   void settle_in(const MigrationRecord& record) override;
   void clean_up(const MigrationRecord& record, Done<bool> done) override;
   void on_target_finished(const MigrationRecord& record) override;
@@ -352,9 +336,8 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   Doorbells::Listening doorbell_;
   std::map<std::string, Task> tasks_;
   bool recovered_ = false;  // what earlier migrations have left is known
-  uint64_t bindings_ = 0;
-  std::map<uint32_t, Bound> bound_;
-  std::map<uint32_t, int> waits_;  // by slot: looks whether somebody has left it
+  Bindings bindings_;
+  std::map<uint32_t, Watched> watched_;
   std::map<uint32_t, Standby> standbys_;
   struct Warning {
     std::vector<int> to;  // endpoints still to tell

@@ -108,7 +108,7 @@ void DcPart::end_description(const std::string& migration, uint32_t slot, Mappin
 Status DcPart::describe_task(uint32_t slot, TaskDescription& description,
                              std::vector<mover::ProcessId>& processes) {
   const Task* task = task_of(slot);
-  if (task == nullptr || bound_.count(slot) == 0) {
+  if (task == nullptr || !bindings_.is_bound(slot)) {
     return Error(Code::kNotFound, "the process of that endpoint is not on this node");
   }
   if (participant_.migrates(task->id) || context_.cluster.lock_of(record_.name, task->id))
@@ -119,10 +119,9 @@ Status DcPart::describe_task(uint32_t slot, TaskDescription& description,
                                       std::to_string(region_.number_of(standby_slot)) +
                                       ", which would be forgotten; unbind it there first");
   }
-  DVS_TRY(check_bound(task->id));
+  DVS_TRY(bindings_.check_bound(task->id));
   description.task = task->id;
-  for (const auto& [bound_slot, bound] : bound_) {
-    if (bound.task != task->id) continue;
+  for (const uint32_t bound_slot : bindings_.slots_of(task->id)) {
     const auto* entry = context_.cluster.endpoint(record_.name, bound_slot);
     description.revisions.push_back(entry == nullptr ? 0 : entry->revision);
     description.slots.push_back(bound_slot);

@@ -93,9 +93,10 @@ void DcPart::serve_bind(const Asked& asked, const Answer& answer) {
                    entry->record.task == thread->first &&
                    entry->record.tid == thread->second.dc_tid;
   if (own && asked.command != BKUP_BIND) {  // by a dvsd that died before it could answer
-    return bind_local(entry->record, entry->incarnation, [self = shared_from_this(), slot, answer] {
-      answer(self->region_.at(slot).endpoint.load());
-    });
+    return bindings_.bind_local(entry->record, entry->incarnation,
+                                [self = shared_from_this(), slot, answer] {
+                                  answer(self->region_.at(slot).endpoint.load());
+                                });
   }
   const bool used = bound != Kind::kFree || entry != nullptr;
   if (used || asked.command == BKUP_BIND) return answer(EDVSSLOTUSED);
@@ -104,7 +105,7 @@ void DcPart::serve_bind(const Asked& asked, const Answer& answer) {
   const std::string own_name = name_of_thread(thread->second.host_tid);
   if (!own_name.empty()) record.name = own_name;
   if (!asked.name.empty()) record.name = asked.name;
-  bind_in_directory(record, [answer](Result<int> bound_to) {
+  bindings_.bind(record, [answer](Result<int> bound_to) {
     const int failure =
         !bound_to.ok() && bound_to.error().code() == Code::kConflict ? EDVSSLOTUSED : EDVSRSCBUSY;
     answer(bound_to.ok() ? *bound_to : failure);
@@ -130,36 +131,15 @@ void DcPart::serve_unbind(int endpoint, const Answer& answer) {
   if (!region_.names(endpoint, slot)) return answer(EDVSENDPOINT);
   if (standbys_.count(slot) != 0) return end_standby(slot), answer(OK);
   if (entry == nullptr) {  // a remote bind of this node alone
-    withdraw(slot);
+    bindings_.withdraw(slot);
     ops_->on_place_changed(slot);
     return answer(OK);
   }
   if (entry->record.node != context_.id) return answer(EDVSRMTPROC);
   if (participant_.is_stopping(entry->record.task)) return answer(dvk::kAskAgain);
   if (dvk::is_migrating(region_.at(slot))) return answer(EDVSMIGRATE);
-  const std::string key = context_.keys().endpoint(record_.name, slot);
-  if (auto bound = bound_.find(slot); bound != bound_.end()) bound->second.unbinding = true;
-  context_.store.txn({Compare::exists_at(key, entry->revision)}, {Change::remove(key)},
-                     [self = shared_from_this(), answer, slot](Result<TxnResult> result) {
-                       auto bound = self->bound_.find(slot);
-                       if (result.ok() && result->applied) {
-                         return self->unbound_in_directory(slot, result->revision, answer);
-                       }
-                       if (bound != self->bound_.end()) bound->second.unbinding = false;
-                       answer(EDVSRSCBUSY);
-                     });
-}
-
-// It may be bound again at once, so the answer comes when that is known here. (Should dvsd die
-// before, the next one finds it bound in the region only, and serves the request again.)
-void DcPart::unbound_in_directory(uint32_t slot, int64_t revision, const Answer& answer) {
-  const uint64_t incarnation = region_.at(slot).incarnation.load();
-  context_.cluster.when_known(revision, [self = shared_from_this(), answer, slot, incarnation] {
-    if (self->region_.at(slot).incarnation.load() == incarnation) {
-      self->unwatch(slot);
-      self->withdraw(slot);
-    }
-    answer(OK);
+  bindings_.unbind(*entry, [self = shared_from_this(), answer](Result<bool> unbound) {
+    answer(unbound.ok() ? OK : EDVSRSCBUSY);
   });
 }
 

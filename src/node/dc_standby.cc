@@ -57,7 +57,7 @@ void DcPart::find_standby(uint32_t slot) {
 
 // The primary is elsewhere, as the directory says (again). Who stands by for it goes on if it is
 // the one they stood by for; a replica also for a new one, from scratch.
-void DcPart::place_elsewhere(uint32_t slot, dvk::Identity primary) {
+void DcPart::show_elsewhere(uint32_t slot, const dvk::Identity& primary) {
   const dvk::Descriptor& d = region_.at(slot);
   const Kind kind = dvk::load_kind(d);
   const bool same = d.incarnation.load() == primary.incarnation;
@@ -65,14 +65,16 @@ void DcPart::place_elsewhere(uint32_t slot, dvk::Identity primary) {
   const bool stood_by = kind == Kind::kBackup || kind == Kind::kReplica;
   if (same && stood_by && standby == standbys_.end()) find_standby(slot);
   const auto goes_on = standbys_.find(slot);
+  dvk::Identity shown = primary;
   if (goes_on != standbys_.end() && (same || goes_on->second.kind == Kind::kReplica)) {
-    primary.kind = goes_on->second.kind;
-    primary.pid = goes_on->second.ids.dc_pid;
-    primary.tid = goes_on->second.ids.dc_tid;
+    shown.kind = goes_on->second.kind;
+    shown.pid = goes_on->second.ids.dc_pid;
+    shown.tid = goes_on->second.ids.dc_tid;
   } else {
     standbys_.erase(slot);
   }
-  show(slot, primary, [self = shared_from_this(), slot] { self->ops_->on_place_changed(slot); });
+  bindings_.show(slot, shown,
+                 [self = shared_from_this(), slot] { self->ops_->on_place_changed(slot); });
 }
 
 // The primary has gone. A backup is told so by finding itself unbound; one of the replicas takes
@@ -86,7 +88,7 @@ void DcPart::primary_gone(uint32_t slot) {
   }
   EndpointRecord record = record_of(slot, found->second.task, found->second.ids);
   record.replica = true;
-  bind_in_directory(record, [self = shared_from_this(), slot](Result<int> bound) {
+  bindings_.bind(record, [self = shared_from_this(), slot](Result<int> bound) {
     if (bound.ok() || bound.error().code() == Code::kConflict) return;
     log::warn("DC {}: a replica of endpoint {} is not bound any more: {}", self->record_.name,
               self->region_.number_of(slot), bound.error().message());

@@ -103,12 +103,12 @@ void DcPart::launched(const std::shared_ptr<Launch>& launch, Task task, uint32_t
   const std::string& program = task.command.front();
   record.name = program.substr(program.rfind('/') + 1).substr(0, MAXPROCNAME - 1);
   record.task = task.id;
-  bind_in_directory(
+  bindings_.bind(
       record, [self = shared_from_this(), launch, task, slot, record, done](Result<int> bound) {
         if (!bound.ok()) {
           self->tasks_.erase(task.id);
           // Perhaps it was written, and the answer lost.
-          if (bound.error().code() != Code::kConflict) self->withdraw_claim(record);
+          if (bound.error().code() != Code::kConflict) self->bindings_.withdraw_claim(record);
           self->context_.cgroups.kill(
               self->context_.executor, self->cgroup_of(task.id), [self, task](Result<bool>) {
                 log::if_failed(self->context_.cgroups.remove(self->cgroup_of(task.id)));
@@ -118,7 +118,7 @@ void DcPart::launched(const std::shared_ptr<Launch>& launch, Task task, uint32_t
         self->save_task(task);
         launch->go([self, launch, task, slot, done, endpoint = *bound](Result<bool> went) {
           if (!went.ok()) {
-            self->remove_from_directory(slot);
+            self->bindings_.remove_from_directory(slot);
             self->task_may_have_ended(task.id);
             return done(went.error());
           }
@@ -225,7 +225,7 @@ Json DcPart::processes() const {
       for (const std::string& word : task->command) command += (command.empty() ? "" : " ") + word;
     }
     list.push_back({{"dc", record_.name},
-                    {"endpoint", endpoint_number(slot, entry.incarnation)},
+                    {"endpoint", bindings_.endpoint_number(slot, entry.incarnation)},
                     {"pid", entry.record.pid},
                     {"tid", entry.record.tid},
                     {"node", context_.config.name},

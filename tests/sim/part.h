@@ -1,5 +1,5 @@
 // A node's part of one DC in the simulation: the real protocol, and a node that does what it is
-// told (part_host.cc); binding as node/dc_bind.cc has it (part.cc).
+// told (part_host.cc).
 #pragma once
 
 #include <map>
@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "binding/bindings.h"
 #include "directory/cluster.h"
 #include "migrate/participant.h"
 #include "proxy/remote_ops.h"
@@ -31,7 +32,7 @@ struct NodeServices {
   Faults& faults;
 };
 
-class Part final : private ParticipantHost, private RemoteOps::Env {
+class Part final : private BindingHost, private ParticipantHost, private RemoteOps::Env {
  public:
   Part(const NodeServices& node, PartState& state);
 
@@ -59,7 +60,6 @@ class Part final : private ParticipantHost, private RemoteOps::Env {
   void give_up_copying(const MigrationRecord& record) override;
   void copy_rest(const MigrationRecord& record, uint64_t budget, Done<mover::Round> done) override;
   std::optional<Proposer::Endpoints> endpoints_of(const MigrationRecord& record) override;
-  bool is_being_bound(const std::string& task) const;
   Result<bool> settle(const MigrationRecord& record) override;
   void freeze(const MigrationRecord& record, Done<bool> done) override;
   Status check_frozen(const MigrationRecord& record) override;
@@ -108,16 +108,20 @@ class Part final : private ParticipantHost, private RemoteOps::Env {
   int read_memory(uint32_t, uint64_t, char*, size_t) override { return EDVSFAULT; }
   int write_memory(uint32_t, uint64_t, const char*, size_t) override { return EDVSFAULT; }
 
-  // ---- binding ----
-  void on_record_gone(uint32_t slot);
-  void bind_again(uint32_t slot, const std::string& task);
-  void bind_again_later(uint32_t slot, const std::string& task);
-  void bind_local(const EndpointRecord& record, uint64_t incarnation);
-  void remove_from_directory(uint32_t slot);
-  void show(uint32_t slot, const dvk::Identity& identity);
-  void withdraw(uint32_t slot);
-  dvk::Identity identity_of(const EndpointRecord& record, uint64_t incarnation) const;
-  void commit_capsule(const MigrationRecord& record, const dvk::Capsule& capsule, Done<bool> done);
+  // ---- BindingHost ----
+  std::optional<std::string> task_of_thread(int tid) const override;
+  bool has_task(const std::string& task) const override { return state_.tasks.count(task) != 0; }
+  bool is_migrating(const std::string& task) const override { return participant_.migrates(task); }
+  bool may_have_left(const std::string& task) const override;
+  void watch(const EndpointRecord& record, uint64_t number) override;
+  void unwatch(uint32_t) override {}
+  bool is_retired(uint32_t) const override { return false; }
+  void show_elsewhere(uint32_t slot, const dvk::Identity& primary) override;
+  void on_gone(uint32_t) override {}
+  void on_place_changed(uint32_t slot) override { ops_.on_place_changed(slot); }
+  std::vector<EndpointRecord> unbound() const override { return state_.unbound; }
+  void keep_unbound(const std::vector<EndpointRecord>& records) override;
+
   void fetch(const MigrationRecord& record, int64_t last_came_ns, Done<Json> done);
 
   // ---- words ----
@@ -144,9 +148,9 @@ class Part final : private ParticipantHost, private RemoteOps::Env {
   Cluster& cluster_;
   Peers& peers_;
   Faults& faults_;
+  Bindings bindings_;
   RemoteOps ops_;
   Participant participant_;
-  std::map<uint32_t, std::string> bound_;  // slot: the task
   std::set<std::string> keeping_;
 };
 

@@ -66,16 +66,11 @@ void Part::copy_rest(const MigrationRecord& record, uint64_t budget, Done<mover:
   });
 }
 
-bool Part::is_being_bound(const std::string& task) const {
-  return std::any_of(state_.unbound.begin(), state_.unbound.end(),
-                     [&](const auto& entry) { return entry.second == task; });
-}
-
 std::optional<Proposer::Endpoints> Part::endpoints_of(const MigrationRecord& record) {
-  if (is_being_bound(record.task)) return std::nullopt;
+  if (!bindings_.check_bound(record.task).ok()) return std::nullopt;
   Proposer::Endpoints endpoints;
-  for (const auto& [slot, task] : bound_) {
-    if (task == record.task) endpoints[slot] = state_.region.number_of(slot);
+  for (const uint32_t slot : bindings_.slots_of(record.task)) {
+    endpoints[slot] = state_.region.at(slot).endpoint.load();
   }
   return endpoints;
 }
@@ -86,21 +81,7 @@ Result<bool> Part::settle(const MigrationRecord& record) {
 }
 
 Status Part::check_frozen(const MigrationRecord& record) {
-  for (const auto& [slot, task] : bound_) {
-    const bool named =
-        std::find(record.slots.begin(), record.slots.end(), slot) != record.slots.end();
-    if (named != (task == record.task)) return Error(Code::kConflict, "its endpoints changed");
-  }
-  for (const uint32_t slot : record.slots) {
-    const auto* entry = cluster_.endpoint(dc_, slot);
-    const auto bound = bound_.find(slot);
-    if (bound == bound_.end() || bound->second != record.task || entry == nullptr ||
-        entry->incarnation != state_.region.at(slot).incarnation.load()) {
-      return Error(Code::kConflict, "it is being bound again");
-    }
-  }
-  if (is_being_bound(record.task)) return Error(Code::kConflict, "it is being bound again");
-  return {};
+  return bindings_.check(record.task, record.slots);
 }
 
 void Part::freeze(const MigrationRecord& record, Done<bool> done) {
@@ -166,10 +147,8 @@ void Part::go_on(const MigrationRecord& record, Done<bool> done) {
 }
 
 void Part::let_go(const MigrationRecord& record) {
-  for (uint32_t slot : record.slots) bound_.erase(slot);
-  dvk::commit_away(state_.region, record.slots, static_cast<uint32_t>(id_of(record.target)),
-                   committed_epoch(cluster_, record));
-  for (uint32_t slot : record.slots) place(slot);
+  bindings_.leave(record.slots, static_cast<NodeId>(id_of(record.target)),
+                  committed_epoch(cluster_, record));
   if (world_.has_bug(Bug::kEndedWhileOwed)) {
     world_.set_copy(process(record.task), machine_.id, std::nullopt);
   }
@@ -287,33 +266,13 @@ void Part::take_in(const MigrationRecord& record, Done<bool> done) {
   auto capsule = dvk::decode_capsule(*bytes, state_.region.slots());
   if (!capsule.ok()) return after(0, [done, error = capsule.error()] { done(error); });
   state_.tasks[record.task] = record.slots;
-  commit_capsule(record, *capsule, std::move(done));
-}
-
-void Part::commit_capsule(const MigrationRecord& record, const dvk::Capsule& capsule,
-                          Done<bool> done) {
   const uint32_t lower = world_.has_bug(Bug::kEpochNotRaised) ? 1 : 0;
-  if (!dvk::commit_here(state_.region, capsule, node_id_,
-                        committed_epoch(cluster_, record) - lower)) {
-    return after(1 * kMs, [this, record, capsule, done = std::move(done)] {
-      commit_capsule(record, capsule, done);
-    });
-  }
-  for (uint32_t slot : record.slots) {
-    if (cluster_.endpoint(dc_, slot) != nullptr) bound_[slot] = record.task;
-  }
-  after(0, [done] { done(true); });
+  bindings_.arrive(record.task, record.slots, *capsule, committed_epoch(cluster_, record) - lower,
+                   [this, done = std::move(done)] { after(0, [done] { done(true); }); });
 }
 
 void Part::settle_in(const MigrationRecord& record) {
-  for (uint32_t slot : record.slots) {
-    const auto* entry = cluster_.endpoint(dc_, slot);
-    const bool here =
-        entry != nullptr && entry->record.node == node_id_ && entry->record.task == record.task;
-    if (here) bound_[slot] = record.task;
-    if (bound_.count(slot) == 0) place(slot);
-    ops_.on_place_changed(slot);
-  }
+  bindings_.settle_in(record.task, record.slots);
   if (process(record.task).over) process_died(record.task);
 }
 

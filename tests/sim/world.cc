@@ -236,7 +236,7 @@ SimProcess& World::add_process(size_t dc, const std::vector<int>& endpoints) {
   auto process = std::make_unique<SimProcess>();
   process->dc = dc;
   process->task = fmt::format("t{}", others + 1);
-  process->pid = (node + 1) * 1000 + ++next_pid_ * 10;
+  process->pid = (node + 1) * 100'000 + ++next_pid_ * 1'000;  // its threads': with their slots
   process->view_node = node;
   process->threads.reserve(endpoints.size() + 2);
   Machine& machine = this->machine(node);

@@ -20,6 +20,7 @@
 
 #include "base/unique_fd.h"
 #include "bugs.h"
+#include "directory/records.h"
 #include "event_queue.h"
 #include "ledger.h"
 #include "migrate/faults.h"
@@ -79,7 +80,7 @@ struct PartState {
   std::map<std::string, std::shared_ptr<Held>> held;  // by migration
   std::set<std::string> kept;                         // sealed stores of a file server
   std::map<std::string, int> fetched;                 // by migration: parts of what is owed
-  std::map<uint32_t, std::string> unbound;            // to be bound again: slot, task
+  std::vector<EndpointRecord> unbound;                // to be bound again
   uint32_t doorbell_seen = 0;
   bool doorbell_scheduled = false;
 };
