@@ -188,6 +188,8 @@ bool Cluster::book_endpoint(const std::string& dc, const EndpointRecord& record,
 }
 
 void Cluster::apply_migration(const std::string& id, const KeyValue& kv, bool deleted) {
+  const MigrationEntry* known = migration(id);
+  const auto before = known == nullptr ? std::nullopt : std::optional(known->record);
   if (deleted) {
     migrations_.erase(id);
   } else if (auto record = migration_record(kv.value); record.ok()) {
@@ -197,7 +199,7 @@ void Cluster::apply_migration(const std::string& id, const KeyValue& kv, bool de
     log::warn("ignoring {}: {}", kv.key, record.error().message());
     return;
   }
-  if (listener_ != nullptr) listener_->on_migration(id);
+  if (listener_ != nullptr) listener_->on_migration(id, before.has_value() ? &*before : nullptr);
 }
 
 const std::map<std::string, PartRecord>& Cluster::parts(const std::string& dc) const {

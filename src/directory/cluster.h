@@ -35,7 +35,8 @@ class Cluster {
     virtual void on_dc(const std::string& name) = 0;
     virtual void on_part(const std::string& dc, const std::string& node) = 0;
     virtual void on_endpoint(const std::string& dc, uint32_t slot) = 0;
-    virtual void on_migration(const std::string& id) = 0;
+    // `before`: as it was known last; null: not at all.
+    virtual void on_migration(const std::string& id, const MigrationRecord* before) = 0;
     virtual void on_revoked() {}
   };
 

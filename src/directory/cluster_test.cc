@@ -55,7 +55,7 @@ class CountingListener : public Cluster::Listener {
   void on_dc(const std::string&) override {}
   void on_part(const std::string&, const std::string&) override {}
   void on_endpoint(const std::string&, uint32_t) override { ++endpoints; }
-  void on_migration(const std::string&) override {}
+  void on_migration(const std::string&, const MigrationRecord*) override {}
 };
 
 class ClusterNews : public testing::Test {

@@ -22,7 +22,7 @@ Conductor::Conductor(Executor& executor, Doorbells& doorbells, NodeConfig config
       cluster_(scheduler_, store, config.cluster),
       context_{executor,           scheduler_, doorbells, std::move(config), store, cluster_,
                std::move(cgroups), engine,     faults_},
-      lease_timer_(executor) {
+      presence_(scheduler_, store, context_.lease) {
   context_.incarnation = static_cast<uint64_t>(realtime_ns());
   context_.aside = &aside_;
   context_.peers = this;
@@ -38,7 +38,6 @@ Conductor::~Conductor() = default;
 void Conductor::start(Done<bool> done) {
   load([this, done](Result<bool> loaded) {
     if (!loaded.ok()) return done(loaded.error());
-    for (const auto& [id, entry] : cluster_.migrations()) seen_migrations_[id] = entry.record;
     for (const auto& [name, node] : cluster_.nodes()) on_node(name);
     for (const auto& [name, dc] : cluster_.dcs()) on_dc(name);
     cluster_.follow(*this);
@@ -183,11 +182,10 @@ void Conductor::close_part(const std::string& name, const std::shared_ptr<DcPart
   parts_.erase(name);
   part->destroy([this, part, name](Result<bool> destroyed) {
     if (!destroyed.ok()) log::error("DC {}: {}", name, destroyed.error().message());
-    context_.store.txn({}, {Change::remove(cluster_.keys().part(name, context_.config.name))},
-                       [this, name](Result<TxnResult>) {
-                         closing_.erase(name);
-                         on_dc(name);  // it may have come back meanwhile
-                       });
+    presence_.remove(cluster_.keys().part(name, context_.config.name), [this, name] {
+      closing_.erase(name);
+      on_dc(name);  // it may have come back meanwhile
+    });
   });
 }
 
@@ -209,12 +207,7 @@ void Conductor::open_part(const DcRecord& record) {
 }
 
 void Conductor::publish_part(const std::string& dc, const PartRecord& record) {
-  context_.store.txn({},
-                     {Change::put(cluster_.keys().part(dc, context_.config.name),
-                                  to_text(to_json(record)), context_.lease)},
-                     [dc](Result<TxnResult> result) {
-                       if (!result.ok()) log::error("DC {}: {}", dc, result.error().message());
-                     });
+  presence_.put(cluster_.keys().part(dc, context_.config.name), to_text(to_json(record)));
 }
 
 void Conductor::on_part(const std::string&, const std::string&) {}
@@ -238,24 +231,15 @@ void Conductor::on_endpoint(const std::string& dc, uint32_t slot) {
   if (auto existing = part(dc)) existing->place(slot);
 }
 
-void Conductor::on_migration(const std::string& id) {
+void Conductor::on_migration(const std::string& id, const MigrationRecord* before) {
   const auto* entry = cluster_.migration(id);
   if (entry == nullptr) {
-    const auto forgotten = seen_migrations_.extract(id);
-    if (forgotten.empty()) return;
-    if (auto existing = part(forgotten.mapped().dc)) {
-      existing->participant().on_forgotten(forgotten.mapped());
-    }
+    const auto existing = before == nullptr ? nullptr : part(before->dc);
+    if (existing != nullptr) existing->participant().on_forgotten(*before);
     return;
   }
-  const auto before = seen_migrations_.find(id);
-  const bool known = before != seen_migrations_.end();
-  const MigrationRecord previous = known ? before->second : MigrationRecord{};
-  seen_migrations_[id] = entry->record;
   coordinator_->on_record(entry->record, entry->revision);
-  if (auto existing = part(entry->record.dc)) {
-    existing->on_migration(entry->record, known ? &previous : nullptr);
-  }
+  if (auto existing = part(entry->record.dc)) existing->on_migration(entry->record, before);
 }
 
 }  // namespace dvs

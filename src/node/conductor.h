@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 
+#include "directory/presence.h"
 #include "migrate/coordinator.h"
 #include "node/context.h"
 #include "node/dc_part.h"
@@ -44,11 +45,9 @@ class Conductor : private Cluster::Listener, private Peers {
   void load(Done<bool> done);
   void take_identity(Done<bool> done, int attempt);
   void learn_cpu();
-  void take_lease(Done<bool> done);
-  void announce_node(Done<bool> done);
-  void keep_lease();
-  void lease_lost();
-  Status remember_identity() const;
+  void join(Done<bool> done);
+  int64_t earlier_lease() const;
+  Status on_lease();
   void leave(const std::string& node, Done<bool> done);
 
   // conductor.cc
@@ -64,7 +63,7 @@ class Conductor : private Cluster::Listener, private Peers {
   void on_dc(const std::string& name) override;
   void on_part(const std::string& dc, const std::string& node) override;
   void on_endpoint(const std::string& dc, uint32_t slot) override;
-  void on_migration(const std::string& id) override;
+  void on_migration(const std::string& id, const MigrationRecord* before) override;
   void on_revoked() override;
 
   // Peers
@@ -124,12 +123,11 @@ class Conductor : private Cluster::Listener, private Peers {
   std::unique_ptr<Rpc> rpc_;
   std::unique_ptr<Links> links_;
   std::unique_ptr<Coordinator> coordinator_;
-  boost::asio::steady_timer lease_timer_;
+  Presence presence_;
   std::map<std::string, std::shared_ptr<DcPart>> parts_;
   // DCs of which a part is just made, or unmade, here: then the record is looked at again.
   std::set<std::string> opening_;
   std::set<std::string> closing_;
-  std::map<std::string, MigrationRecord> seen_migrations_;
 };
 
 }  // namespace dvs

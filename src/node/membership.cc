@@ -10,9 +10,6 @@
 namespace dvs {
 namespace {
 
-// A node whose dvsd is silent for this long counts as dead. Restarting dvsd takes far less.
-constexpr std::chrono::seconds kLeaseTtl{10};
-constexpr std::chrono::milliseconds kLeasePeriod{2000};
 constexpr int kIdentityAttempts = 20;
 
 std::string member_text(NodeId id) { return to_text(Json{{"id", id}}); }
@@ -34,7 +31,7 @@ void Conductor::take_identity(Done<bool> done, int attempt) {
   const auto& members = cluster_.members();
   if (auto found = members.find(context_.config.name); found != members.end()) {
     context_.id = found->second;
-    return take_lease(done);
+    return join(done);
   }
   std::set<NodeId> used;
   for (const auto& [name, id] : members) used.insert(id);
@@ -59,92 +56,41 @@ void Conductor::take_identity(Done<bool> done, int attempt) {
                      });
 }
 
-// The lease of an earlier dvsd, if it still lives: the endpoints of running processes hang on it.
-void Conductor::take_lease(Done<bool> done) {
-  auto grant = [this, done] {
-    context_.store.grant_lease(kLeaseTtl, [this, done](Result<int64_t> lease) {
-      if (!lease.ok()) return done(lease.error().context("cannot get a lease"));
-      context_.lease = *lease;
-      announce_node(done);
-    });
-  };
-  auto text = read_file(identity_file(context_.config));
-  auto json = text.ok() ? parse_json(*text) : Result<Json>(text.error());
-  auto lease = json.ok() ? json_get<int64_t>(*json, "lease") : Result<int64_t>(json.error());
-  auto cluster =
-      json.ok() ? json_get<std::string>(*json, "cluster") : Result<std::string>(json.error());
-  if (!lease.ok() || !cluster.ok() || *cluster != context_.config.cluster) return grant();
-  context_.store.keep_alive(*lease,
-                            [this, done, grant, old = *lease](Result<std::chrono::seconds> alive) {
-                              if (!alive.ok() && alive.error().code() == Code::kNotFound)
-                                return grant();
-                              if (!alive.ok())
-                                return done(alive.error().context("cannot renew the lease"));
-                              context_.lease = old;
-                              announce_node(done);
-                            });
+void Conductor::join(Done<bool> done) {
+  presence_.start(
+      earlier_lease(), [this] { return on_lease(); }, std::move(done));
 }
 
-Status Conductor::remember_identity() const {
+// Of a dvsd before this one, in this cluster; 0: none.
+int64_t Conductor::earlier_lease() const {
+  auto text = read_file(identity_file(context_.config));
+  auto json = text.ok() ? parse_json(*text) : Result<Json>(text.error());
+  if (!json.ok()) return 0;
+  auto lease = json_get<int64_t>(*json, "lease");
+  auto cluster = json_get<std::string>(*json, "cluster");
+  const bool ours = lease.ok() && cluster.ok() && *cluster == context_.config.cluster;
+  return ours ? *lease : 0;
+}
+
+// For the next dvsd. And once there is one, links may be opened: who has heard of this node knows
+// where.
+Status Conductor::on_lease() {
   DVS_TRY(make_dirs(context_.config.run_dir));
   const Json json = {{"name", context_.config.name},
                      {"cluster", context_.config.cluster},
                      {"id", context_.id},
                      {"lease", context_.lease}};
-  return replace_file(identity_file(context_.config), to_text(json));
-}
-
-void Conductor::announce_node(Done<bool> done) {
-  if (Status remembered = remember_identity(); !remembered.ok()) return done(remembered.error());
-  if (links_ == nullptr) {
-    if (Status opened = open_links_and_parts(); !opened.ok()) return done(opened.error());
-  }
+  DVS_TRY(replace_file(identity_file(context_.config), to_text(json)));
+  if (links_ != nullptr) return {};
+  DVS_TRY(open_links_and_parts());
   NodeRecord record;
   record.name = context_.config.name;
   record.id = context_.id;
   record.address = context_.config.listen_address;
   record.port = links_->port();
   record.incarnation = context_.incarnation;
-  context_.store.txn(
-      {},
-      {Change::put(cluster_.keys().node(record.name), to_text(to_json(record)), context_.lease)},
-      [this, done](Result<TxnResult> result) {
-        if (!result.ok()) return done(result.error().context("cannot announce"));
-        keep_lease();
-        done(true);
-      });
-}
-
-void Conductor::keep_lease() {
-  lease_timer_.expires_after(kLeasePeriod);
-  lease_timer_.async_wait([this](const boost::system::error_code& ec) {
-    if (ec) return;
-    context_.store.keep_alive(context_.lease, [this](Result<std::chrono::seconds> alive) {
-      if (!alive.ok() && alive.error().code() == Code::kNotFound) return lease_lost();
-      if (!alive.ok()) log::warn("cannot renew the lease: {}", alive.error().message());
-      keep_lease();
-    });
-  });
-}
-
-// The cluster took this node for dead and has forgotten its endpoints: who waited for them has been
-// told so. It joins again; its processes live on without endpoints until they bind again.
-void Conductor::lease_lost() {
-  log::error("the lease was lost; joining again");
-  context_.store.grant_lease(kLeaseTtl, [this](Result<int64_t> lease) {
-    if (!lease.ok()) {
-      log::error("cannot get a lease: {}", lease.error().message());
-      return keep_lease();
-    }
-    context_.lease = *lease;
-    announce_node([this](Result<bool> announced) {
-      if (!announced.ok()) {
-        log::error("{}", announced.error().message());
-        return keep_lease();
-      }
-      for (const auto& [name, part] : parts_) publish_part(name, {true, ""});
-    });
-  });
+  presence_.put(cluster_.keys().node(record.name), to_text(to_json(record)));
+  return {};
 }
 
 void Conductor::leave(const std::string& node, Done<bool> done) {

@@ -8,8 +8,6 @@ namespace dvs::sim {
 namespace {
 
 constexpr int64_t kMs = 1'000'000;
-constexpr std::chrono::seconds kLeaseTtl{10};
-constexpr int64_t kLeasePeriodNs = 3'000 * kMs;
 constexpr int64_t kJoinAgainNs = 500 * kMs;
 
 constexpr char kRequestFrame = 'Q';
@@ -52,6 +50,7 @@ Dvsd::Dvsd(World& world, Machine& machine)
       faults_(world, machine.id),
       store_(world.store().connect(machine.id, life_)),
       cluster_(scheduler_, *store_, "sim"),
+      presence_(scheduler_, *store_, machine.lease),
       coordinator_(scheduler_, *store_, cluster_, *this, faults_, machine.name,
                    world.events().random(1 << 20), 1 + world.events().random(8)) {}
 
@@ -60,59 +59,31 @@ Dvsd::~Dvsd() { world_.events().end_life(life_); }
 void Dvsd::start() {
   cluster_.load([this](Result<bool> loaded) {
     if (!loaded.ok()) return after(kJoinAgainNs, [this] { start(); });
-    take_lease();
+    join();
   });
 }
 
-void Dvsd::take_lease() {
-  auto grant = [this] {
-    store_->grant_lease(kLeaseTtl, [this](Result<int64_t> lease) {
-      if (!lease.ok()) return after(kJoinAgainNs, [this] { take_lease(); });
-      machine_.lease = *lease;
-      announce();
-    });
-  };
-  if (machine_.lease == 0) return grant();
-  store_->keep_alive(machine_.lease, [this, grant](Result<std::chrono::seconds> alive) {
-    if (alive.ok()) return announce();
-    if (alive.error().code() == Code::kNotFound) return grant();
-    after(kJoinAgainNs, [this] { take_lease(); });
-  });
-}
-
-void Dvsd::announce() {
-  NodeRecord record;
-  record.name = machine_.name;
-  record.id = static_cast<NodeId>(machine_.id);
-  record.port = 1;
-  record.address = "10.0.0.1";
-  store_->txn(
-      {},
-      {Change::put(cluster_.keys().node(machine_.name), to_text(to_json(record)), machine_.lease)},
-      [this](Result<TxnResult> result) {
-        if (!result.ok()) return after(kJoinAgainNs, [this] { take_lease(); });
-        keep_lease();
-        if (!joined()) begin();
+void Dvsd::join() {
+  const int64_t earlier = machine_.lease;
+  presence_.start(
+      earlier,
+      [this] {
+        NodeRecord record;
+        record.name = machine_.name;
+        record.id = static_cast<NodeId>(machine_.id);
+        record.port = 1;
+        record.address = "10.0.0.1";
+        presence_.put(cluster_.keys().node(machine_.name), to_text(to_json(record)));
+        return Status();
+      },
+      [this](Result<bool> joined) {
+        if (!joined.ok()) return after(kJoinAgainNs, [this] { join(); });
+        begin();
       });
-}
-
-void Dvsd::keep_lease() {
-  after(kLeasePeriodNs, [this] {
-    store_->keep_alive(machine_.lease, [this](Result<std::chrono::seconds> alive) {
-      if (!alive.ok() && alive.error().code() == Code::kNotFound) return lease_lost();
-      keep_lease();
-    });
-  });
-}
-
-void Dvsd::lease_lost() {
-  world_.trace("{} has lost its lease", machine_.name);
-  take_lease();
 }
 
 // As Conductor::start(): what an earlier dvsd left is taken up, then the news.
 void Dvsd::begin() {
-  for (const auto& [id, entry] : cluster_.migrations()) seen_[id] = entry.record;
   for (PartState& state : machine_.parts) {
     parts_.push_back(std::make_unique<Part>(
         NodeServices{world_, machine_, life_, scheduler_, *store_, cluster_, *this, faults_},
@@ -172,24 +143,17 @@ void Dvsd::on_endpoint(const std::string& dc, uint32_t slot) {
   if (Part* part = part_named(dc)) part->place(slot);
 }
 
-void Dvsd::on_migration(const std::string& id) {
+void Dvsd::on_migration(const std::string& id, const MigrationRecord* before) {
   const auto* entry = cluster_.migration(id);
   if (entry == nullptr) {
-    const auto forgotten = seen_.extract(id);
-    if (forgotten.empty()) return;
-    return part_named(forgotten.mapped().dc)->participant().on_forgotten(forgotten.mapped());
+    if (before != nullptr) part_named(before->dc)->participant().on_forgotten(*before);
+    return;
   }
   if (!is_open(entry->record.state)) {
     world_.note_outcome(id, entry->record.state == MigrationState::kCommitted);
   }
-  const auto before = seen_.find(id);
-  const bool known = before != seen_.end();
-  const MigrationRecord previous = known ? before->second : MigrationRecord{};
-  seen_[id] = entry->record;
   coordinator_.on_record(entry->record, entry->revision);
-  part_named(entry->record.dc)
-      ->participant()
-      .on_migration(entry->record, known ? &previous : nullptr);
+  part_named(entry->record.dc)->participant().on_migration(entry->record, before);
 }
 
 // ---- links ----

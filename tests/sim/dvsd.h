@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "directory/presence.h"
 #include "migrate/coordinator.h"
 #include "part.h"
 
@@ -54,7 +55,7 @@ class Dvsd final : private Peers, private Cluster::Listener, private Network::En
   void on_dc(const std::string&) override {}
   void on_part(const std::string&, const std::string&) override {}
   void on_endpoint(const std::string& dc, uint32_t slot) override;
-  void on_migration(const std::string& id) override;
+  void on_migration(const std::string& id, const MigrationRecord* before) override;
 
   // ---- Network::End ----
   void on_link_up(int peer) override;
@@ -64,10 +65,7 @@ class Dvsd final : private Peers, private Cluster::Listener, private Network::En
   void on_answer(const Json& answer);
 
   // ---- membership ----
-  void take_lease();
-  void announce();
-  void keep_lease();
-  void lease_lost();
+  void join();
   void begin();
 
   void after(int64_t ns, Work work) { world_.events().after(ns, life_, std::move(work)); }
@@ -80,9 +78,9 @@ class Dvsd final : private Peers, private Cluster::Listener, private Network::En
   SimFaults faults_;
   std::unique_ptr<Store> store_;
   Cluster cluster_;
+  Presence presence_;
   Coordinator coordinator_;
   std::vector<std::unique_ptr<Part>> parts_;  // by the DC's number; none before it has joined
-  std::map<std::string, MigrationRecord> seen_;
   uint64_t next_call_ = 0;
   struct Call {
     std::string node;

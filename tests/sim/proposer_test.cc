@@ -71,7 +71,7 @@ class ProposerTest : public testing::Test {
     void on_dc(const std::string&) override {}
     void on_part(const std::string&, const std::string&) override {}
     void on_endpoint(const std::string&, uint32_t) override {}
-    void on_migration(const std::string&) override {}
+    void on_migration(const std::string&, const MigrationRecord*) override {}
   };
 
   EventQueue events_{1};

@@ -44,6 +44,9 @@ std::string World::unsettled_directory() {
 std::string World::unsettled_machine(const Machine& machine) const {
   if (machine.gone) return {};
   if (machine.dvsd == nullptr || !machine.dvsd->joined()) return machine.name + " has not joined";
+  if (store_.keys().count(Keys("sim").node(machine.name)) == 0) {
+    return machine.name + " is taken for dead";
+  }
   if (machine.dvsd->has_closed_gates()) return "a gate is closed on " + machine.name;
   for (const PartState& part : machine.parts) {
     if (std::string open = unsettled_part(machine, part); !open.empty()) return open;
