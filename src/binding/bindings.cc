@@ -73,7 +73,7 @@ void Bindings::place_all() {
     const bool shown = dvk::load_kind(region_.at(slot)) != dvk::Kind::kFree;
     if (shown || is_bound(slot) || entry(slot) != nullptr) place(slot);
   }
-  for (const EndpointRecord& record : host_.unbound()) bind_again(record);
+  for (const EndpointRecord& record : host_.unbound()) begin_to_bind(record.slot);
 }
 
 void Bindings::withdraw_what_leaves() {
@@ -107,8 +107,7 @@ void Bindings::on_record_gone(uint32_t slot) {
 // The record of an endpoint that a living process has here; also when the dvsd that had bound it
 // was restarted since.
 std::optional<EndpointRecord> Bindings::lost_with_lease(uint32_t slot) const {
-  const auto bound = bound_.find(slot);
-  if (bound != bound_.end() && bound->second.unbinding) return std::nullopt;
+  if (unbinding_.count(slot) != 0) return std::nullopt;
   const dvk::Identity identity = dvk::identity_of(region_, slot);
   const bool acts = identity.kind == dvk::Kind::kLocal || identity.kind == dvk::Kind::kReplica;
   if (!acts) return std::nullopt;
@@ -216,36 +215,53 @@ void Bindings::withdraw(uint32_t slot) {
 
 void Bindings::bind_until_done(const EndpointRecord& record) {
   remember_unbound(record.slot, record);
-  bind_again(record);
+  begin_to_bind(record.slot);
 }
 
-// Until it is bound, has died, or somebody else has the endpoint. It may be bound already, by a
-// transaction that was not answered.
-void Bindings::bind_again(const EndpointRecord& record) {
-  const auto* known = entry(record.slot);
-  const bool gone = host_.task_of_thread(record.tid) != record.task;  // (numbers are used again)
-  if (gone || known != nullptr) remember_unbound(record.slot, std::nullopt);
-  if (gone) return;
-  if (known != nullptr) {
-    const bool bound = known->record.node == node_ && known->record.task == record.task &&
-                       known->record.tid == record.tid;
+std::optional<EndpointRecord> Bindings::to_be_bound(uint32_t slot) const {
+  for (const EndpointRecord& each : host_.unbound()) {
+    if (each.slot == slot) return each;
+  }
+  return std::nullopt;
+}
+
+// One at a time for a slot: it is over before its process can have unbound it again.
+void Bindings::begin_to_bind(uint32_t slot) {
+  if (binding_.insert(slot).second) bind_again(slot);
+}
+
+void Bindings::end_binding(uint32_t slot) {
+  binding_.erase(slot);
+  remember_unbound(slot, std::nullopt);
+}
+
+// It may be bound already, by a transaction that was not answered.
+void Bindings::bind_again(uint32_t slot) {
+  const auto record = to_be_bound(slot);
+  const bool gone =  // (numbers of threads are used again)
+      !record.has_value() || host_.task_of_thread(record->tid) != record->task;
+  if (gone) return end_binding(slot);
+  if (const auto* known = entry(slot)) {
+    end_binding(slot);
+    const bool bound = known->record.node == node_ && known->record.task == record->task &&
+                       known->record.tid == record->tid;
     if (bound) return bind_local(known->record, known->incarnation, [] {});
     return log::error("DC {}: endpoint {} has been bound by another process", dc_,
-                      region_.number_of(record.slot));
+                      region_.number_of(slot));
   }
   // It was lost with the lease of the node to which the process has gone, if it has.
-  if (host_.may_have_left(record.task)) return bind_again_later(record);
+  if (host_.may_have_left(record->task)) return bind_again_later(slot);
   log::warn("DC {}: endpoint {} was lost with this node's lease; binding it again", dc_,
-            region_.number_of(record.slot));
-  bind(record, [this, alive = std::weak_ptr(alive_), record](Result<int> bound) {
+            region_.number_of(slot));
+  bind(*record, [this, alive = std::weak_ptr(alive_), slot](Result<int> bound) {
     if (alive.expired()) return;
-    if (bound.ok()) return remember_unbound(record.slot, std::nullopt);
-    bind_again_later(record);
+    if (bound.ok()) return end_binding(slot);
+    bind_again_later(slot);
   });
 }
 
-void Bindings::bind_again_later(const EndpointRecord& record) {
-  after(kBindAgain, [this, record] { bind_again(record); });
+void Bindings::bind_again_later(uint32_t slot) {
+  after(kBindAgain, [this, slot] { bind_again(slot); });
 }
 
 void Bindings::remember_unbound(uint32_t slot, const std::optional<EndpointRecord>& record) {
@@ -260,10 +276,18 @@ void Bindings::remember_unbound(uint32_t slot, const std::optional<EndpointRecor
 
 // ---- unbinding ----
 
-void Bindings::unbind(const Cluster::EndpointEntry& entry, Done<bool> done) {
-  const uint32_t slot = entry.record.slot;
-  if (auto bound = bound_.find(slot); bound != bound_.end()) bound->second.unbinding = true;
-  store_.txn({Compare::exists_at(key(slot), entry.revision)}, {Change::remove(key(slot))},
+void Bindings::unbind(uint32_t slot, Done<bool> done) {
+  if (to_be_bound(slot).has_value()) {
+    return done(Error(Code::kUnavailable, "it is just being bound again"));
+  }
+  const auto* known = entry(slot);
+  if (known == nullptr) {
+    withdraw(slot);
+    host_.on_place_changed(slot);
+    return done(true);
+  }
+  unbinding_.insert(slot);
+  store_.txn({Compare::exists_at(key(slot), known->revision)}, {Change::remove(key(slot))},
              [this, alive = std::weak_ptr(alive_), slot,
               done = std::move(done)](Result<TxnResult> result) {
                if (alive.expired())
@@ -271,9 +295,7 @@ void Bindings::unbind(const Cluster::EndpointEntry& entry, Done<bool> done) {
                if (result.ok() && result->applied) {
                  return unbound_in_directory(slot, result->revision, done);
                }
-               if (auto bound = bound_.find(slot); bound != bound_.end()) {
-                 bound->second.unbinding = false;
-               }
+               unbinding_.erase(slot);
                done(Error(Code::kConflict, "it has changed, or the directory did not answer"));
              });
 }
@@ -283,7 +305,9 @@ void Bindings::unbind(const Cluster::EndpointEntry& entry, Done<bool> done) {
 void Bindings::unbound_in_directory(uint32_t slot, int64_t revision, const Done<bool>& done) {
   const uint64_t incarnation = region_.at(slot).incarnation.load();
   cluster_.when_known(revision, [this, alive = std::weak_ptr(alive_), done, slot, incarnation] {
-    if (!alive.expired() && region_.at(slot).incarnation.load() == incarnation) {
+    if (alive.expired()) return done(true);
+    unbinding_.erase(slot);
+    if (region_.at(slot).incarnation.load() == incarnation) {
       forget(slot);
       withdraw(slot);
     }
@@ -317,7 +341,7 @@ void Bindings::remove_record(const Cluster::EndpointEntry& of) {
 
 void Bindings::watch(const EndpointRecord& record) {
   Bound& bound = bound_[record.slot];
-  bound = Bound{++numbers_, record.task, false};
+  bound = Bound{++numbers_, record.task};
   host_.watch(record, bound.number);
 }
 

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -79,8 +80,12 @@ class Bindings {
   void bind_local(const EndpointRecord& record, uint64_t incarnation,
                   const std::function<void()>& then);
   // As its process wishes; answers when this node knows it too, so that it can be bound anew.
-  void unbind(const Cluster::EndpointEntry& entry, Done<bool> done);
-  // ... and if dvsd dies in the middle. Until then bind() is tried, now and then.
+  // kUnavailable: it is just being bound again, which can only be undone after that; ask again.
+  // kConflict: it has changed, or the directory did not answer.
+  // REQUIRES: no other node has it.
+  void unbind(uint32_t slot, Done<bool> done);
+  // bind(), now and then, until it is bound, has died, or somebody else has the endpoint; also by
+  // the dvsd that comes after this one.
   void bind_until_done(const EndpointRecord& record);
   // Gives an endpoint of this node back. If the directory cannot be reached, tries until it can.
   void remove_from_directory(uint32_t slot);
@@ -122,14 +127,16 @@ class Bindings {
   struct Bound {
     uint64_t number = 0;  // so that nothing is done to a later binding
     std::string task;
-    bool unbinding = false;  // as the process has asked
   };
 
   void find_again(const Cluster::EndpointEntry& entry);
   void on_record_gone(uint32_t slot);
   std::optional<EndpointRecord> lost_with_lease(uint32_t slot) const;
-  void bind_again(const EndpointRecord& record);
-  void bind_again_later(const EndpointRecord& record);
+  std::optional<EndpointRecord> to_be_bound(uint32_t slot) const;
+  void begin_to_bind(uint32_t slot);
+  void bind_again(uint32_t slot);
+  void bind_again_later(uint32_t slot);
+  void end_binding(uint32_t slot);
   void remember_unbound(uint32_t slot, const std::optional<EndpointRecord>& record);
   void remove_record(const Cluster::EndpointEntry& of);
   void unbound_in_directory(uint32_t slot, int64_t revision, const Done<bool>& done);
@@ -151,6 +158,8 @@ class Bindings {
   const std::string dc_;
   std::map<uint32_t, Bound> bound_;
   uint64_t numbers_ = 0;
+  std::set<uint32_t> binding_;     // until it is done
+  std::set<uint32_t> unbinding_;   // as the process has asked
   std::map<uint32_t, int> waits_;  // by slot: looks whether somebody has left it
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -130,16 +130,15 @@ void DcPart::serve_unbind(int endpoint, const Answer& answer) {
   const auto* entry = context_.cluster.endpoint(record_.name, slot);
   if (!region_.names(endpoint, slot)) return answer(EDVSENDPOINT);
   if (standbys_.count(slot) != 0) return end_standby(slot), answer(OK);
-  if (entry == nullptr) {  // a remote bind of this node alone
-    bindings_.withdraw(slot);
-    ops_->on_place_changed(slot);
-    return answer(OK);
+  if (entry != nullptr) {
+    if (entry->record.node != context_.id) return answer(EDVSRMTPROC);
+    if (participant_.is_stopping(entry->record.task)) return answer(dvk::kAskAgain);
+    if (dvk::is_migrating(region_.at(slot))) return answer(EDVSMIGRATE);
   }
-  if (entry->record.node != context_.id) return answer(EDVSRMTPROC);
-  if (participant_.is_stopping(entry->record.task)) return answer(dvk::kAskAgain);
-  if (dvk::is_migrating(region_.at(slot))) return answer(EDVSMIGRATE);
-  bindings_.unbind(*entry, [self = shared_from_this(), answer](Result<bool> unbound) {
-    answer(unbound.ok() ? OK : EDVSRSCBUSY);
+  // (Nobody may have it, but this node alone: dvk_rmtbind().)
+  bindings_.unbind(slot, [self = shared_from_this(), answer](Result<bool> unbound) {
+    const bool again = !unbound.ok() && unbound.error().code() == Code::kUnavailable;
+    answer(unbound.ok() ? OK : again ? dvk::kAskAgain : EDVSRSCBUSY);
   });
 }
 

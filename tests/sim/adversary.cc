@@ -8,6 +8,7 @@ namespace {
 
 constexpr int64_t kMs = 1'000'000;
 constexpr int kFirstOther = 30;  // endpoint
+constexpr int kMostOthers = 60;
 constexpr const char* kAlgorithms[] = {"auto",      "total-copy",   "pre-copy",
                                        "on-demand", "non-freezing", "file-server"};
 
@@ -25,7 +26,10 @@ void World::plan_faults() {
   }
   for (int64_t at = 400 * kMs; events_.now_ns() + at < faults_end_ns_;
        at += events_.between_ns(100 * kMs, 3'000 * kMs)) {
-    events_.after(at, kForever, [this] { bind_another(any_process()); });
+    events_.after(at, kForever, [this] {
+      if (events_.chance(600)) return bind_another(any_process());
+      unbind_another(any_process());
+    });
   }
   const int64_t moves_apart = events_.between_ns(100 * kMs, 1'500 * kMs);
   for (int64_t at = 300 * kMs; events_.now_ns() + at < faults_end_ns_;
@@ -107,12 +111,29 @@ void World::hide_outcome(int source, int target) {
 }
 
 // A process binds another endpoint, which nobody speaks with: it has a gate, and moves along.
-void World::bind_another(const SimProcess& process) {
+void World::bind_another(SimProcess& process) {
   Machine& at = machine(process.view_node);
-  if (faults_over_ || !process.may_bind_more() || at.dvsd == nullptr || !at.dvsd->joined()) return;
+  const bool may = !faults_over_ && !process.over && others_ < kMostOthers;
+  if (!may || at.dvsd == nullptr || !at.dvsd->joined()) return;
+  if (!at.dvsd->part(process.dc).may_ask(process.task)) return;
+  Thread* thread = process.one_more();
+  if (thread == nullptr) return;
   count("another endpoint");
-  const uint32_t slot = process.view.slot_of(kFirstOther + others_++);
-  at.dvsd->part(process.dc).bind_another(process.task, slot);
+  thread->slot = process.view.slot_of(kFirstOther + others_++);
+  thread->unbound = false;
+  at.dvsd->part(process.dc).bind_another(process.task, thread->slot);
+}
+
+// ... and unbinds it.
+void World::unbind_another(const SimProcess& process) {
+  Machine& at = machine(process.view_node);
+  if (faults_over_ || at.dvsd == nullptr || !at.dvsd->joined()) return;
+  if (!at.dvsd->part(process.dc).may_ask(process.task)) return;
+  for (const Thread& thread : process.threads) {
+    if (thread.unbound || thread.slot < process.view.slot_of(kFirstOther)) continue;
+    count("an endpoint less");
+    return at.dvsd->part(process.dc).unbind_another(process.task, thread.slot);
+  }
 }
 
 void World::cancel_something() {

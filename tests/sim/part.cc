@@ -54,6 +54,7 @@ int Part::id_of(const std::string& node) const {
 void Part::open() {
   participant_.recover();
   update_nodes();
+  serve_unbinds();
   bindings_.withdraw_what_leaves();
   bindings_.place_all();
   for (const auto& [task, slots] : std::map(state_.tasks)) {
@@ -130,22 +131,71 @@ void Part::process_died(const std::string& task) {
   state_.tasks.erase(task);
 }
 
-// A thread of the process asks for it.
+// ---- what processes ask ----
+
+bool Part::may_ask(const std::string& task) const {
+  return copy_of(task) == CopyState::kRunning && state_.tasks.count(task) != 0 &&
+         !participant_.is_stopping(task);
+}
+
 void Part::bind_another(const std::string& task, uint32_t slot) {
-  SimProcess& process = this->process(task);
-  if (copy_of(task) != CopyState::kRunning || state_.tasks.count(task) == 0) return;
-  if (participant_.is_stopping(task)) return;
   world_.trace("{} binds slot {} too", task, slot);
-  process.threads.emplace_back().slot = slot;
   state_.tasks[task].push_back(slot);
   EndpointRecord record;
   record.slot = slot;
   record.node = node_id_;
-  record.pid = process.pid;
+  record.pid = process(task).pid;
   record.tid = record.pid + static_cast<int>(slot);
   record.task = task;
   record.name = task;
   bindings_.bind_until_done(record);
+}
+
+void Part::unbind_another(const std::string& task, uint32_t slot) {
+  world_.trace("{} unbinds slot {}", task, slot);
+  state_.unbinding.emplace(slot, task);
+  serve_unbind(slot);
+}
+
+// As DcPart::serve_requests(): also what an earlier dvsd has not answered.
+void Part::serve_unbinds() {
+  for (const auto& [slot, task] : std::map(state_.unbinding)) serve_unbind(slot);
+}
+
+// As DcPart::serve_unbind().
+void Part::serve_unbind(uint32_t slot) {
+  const auto asked = state_.unbinding.find(slot);
+  if (asked == state_.unbinding.end() || in_service_.count(slot) != 0) return;
+  const auto* entry = cluster_.endpoint(dc_, slot);
+  if (copy_of(asked->second) != CopyState::kRunning) return end_unbind(slot, false);
+  const bool may = entry == nullptr ||
+                   (entry->record.node == node_id_ && !participant_.is_stopping(asked->second) &&
+                    !dvk::is_migrating(state_.region.at(slot)));
+  if (!may) return end_unbind(slot, false);
+  in_service_.insert(slot);
+  bindings_.unbind(slot, [this, slot](Result<bool> unbound) {
+    in_service_.erase(slot);
+    if (unbound.ok()) return end_unbind(slot, true);
+    if (unbound.error().code() == Code::kUnavailable) return end_unbind(slot, false);
+    after(20 * kMs, [this, slot] { serve_unbind(slot); });  // it tries again
+  });
+}
+
+void Part::end_unbind(uint32_t slot, bool unbound) {
+  const auto asked = state_.unbinding.extract(slot);
+  if (asked.empty() || !unbound) return;
+  world_.trace("slot {} of {} is unbound", slot, asked.mapped());
+  for (Thread& thread : process(asked.mapped()).threads) {
+    if (thread.slot == slot) thread.unbound = true;
+  }
+}
+
+// As DcPart::refuse_requests_of().
+Status Part::check_requests(const std::string& task) const {
+  for (const auto& [slot, of] : state_.unbinding) {
+    if (of == task) return Error(Code::kConflict, "it is just unbinding an endpoint");
+  }
+  return {};
 }
 
 // ---- links ----

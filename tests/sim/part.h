@@ -39,7 +39,10 @@ class Part final : private BindingHost, private ParticipantHost, private RemoteO
   void open();  // takes up what an earlier dvsd left
   void on_doorbell() { ops_.on_doorbell(); }
   void process_died(const std::string& task);
+  // A thread of the process asks for it. REQUIRES: may_ask().
+  bool may_ask(const std::string& task) const;
   void bind_another(const std::string& task, uint32_t slot);
+  void unbind_another(const std::string& task, uint32_t slot);
   bool has_closed_gates() const;
 
   // ---- the directory's and the other nodes' news ----
@@ -133,6 +136,10 @@ class Part final : private BindingHost, private ParticipantHost, private RemoteO
   int64_t ms(int64_t low, int64_t high) {
     return world_.events().between_ns(low * 1'000'000, high * 1'000'000);
   }
+  void serve_unbinds();
+  void serve_unbind(uint32_t slot);
+  void end_unbind(uint32_t slot, bool unbound);
+  Status check_requests(const std::string& task) const;
   int id_of(const std::string& node) const;
   std::string dir_of(const std::string& migration) const { return state_.dir + "/" + migration; }
   SimProcess& process(const std::string& task) const { return world_.process(state_.dc, task); }
@@ -152,6 +159,7 @@ class Part final : private BindingHost, private ParticipantHost, private RemoteO
   RemoteOps ops_;
   Participant participant_;
   std::set<std::string> keeping_;
+  std::set<uint32_t> in_service_;  // unbinds
 };
 
 }  // namespace dvs::sim

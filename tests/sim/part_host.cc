@@ -67,7 +67,8 @@ void Part::copy_rest(const MigrationRecord& record, uint64_t budget, Done<mover:
 }
 
 std::optional<Proposer::Endpoints> Part::endpoints_of(const MigrationRecord& record) {
-  if (!bindings_.check_bound(record.task).ok()) return std::nullopt;
+  const bool busy = !bindings_.check_bound(record.task).ok() || !check_requests(record.task).ok();
+  if (busy) return std::nullopt;
   Proposer::Endpoints endpoints;
   for (const uint32_t slot : bindings_.slots_of(record.task)) {
     endpoints[slot] = state_.region.at(slot).endpoint.load();
@@ -76,13 +77,12 @@ std::optional<Proposer::Endpoints> Part::endpoints_of(const MigrationRecord& rec
 }
 
 Result<bool> Part::settle(const MigrationRecord& record) {
-  DVS_TRY(check_frozen(record));
+  DVS_TRY(bindings_.check(record.task, record.slots));
+  if (!check_requests(record.task).ok()) return false;
   return dvk::settle(state_.region, record.slots);
 }
 
-Status Part::check_frozen(const MigrationRecord& record) {
-  return bindings_.check(record.task, record.slots);
-}
+Status Part::check_frozen(const MigrationRecord& record) { return check_requests(record.task); }
 
 void Part::freeze(const MigrationRecord& record, Done<bool> done) {
   machine_after(ms(0, 3), [id = machine_.id, &world = world_, &process = process(record.task)] {

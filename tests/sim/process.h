@@ -23,6 +23,7 @@ struct Thread {
   uint32_t expected = 0;
   dvk::Deadline deadline = dvk::Deadline::never();
   bool scheduled = false;  // it will be run
+  bool unbound = false;    // as it wished
 };
 
 struct SimProcess {
@@ -36,8 +37,13 @@ struct SimProcess {
   bool over = false;     // it was ended
   bool excused = false;  // the machine of its only living copy was lost
 
-  // (Those that run are referred to.)
-  bool may_bind_more() const { return !over && threads.size() < threads.capacity(); }
+  // One that may bind an endpoint; null: there may be no more. (Those that run are referred to.)
+  Thread* one_more() {
+    for (Thread& each : threads) {
+      if (each.unbound) return &each;
+    }
+    return threads.size() < threads.capacity() ? &threads.emplace_back() : nullptr;
+  }
   int running_copies() const {
     int count = 0;
     for (const auto& [node, state] : copies) count += state == CopyState::kRunning ? 1 : 0;

@@ -77,6 +77,10 @@ std::string World::unsettled_process(const SimProcess& process) const {
   const Keys keys("sim");
   for (const Thread& thread : process.threads) {
     const auto kv = store_.keys().find(keys.endpoint(dc_name(process.dc), thread.slot));
+    if (thread.unbound) {
+      if (kv == store_.keys().end()) continue;
+      return fmt::format("{} has unbound slot {}, and has it", process.task, thread.slot);
+    }
     if (kv == store_.keys().end()) return process.task + " is not bound";
     const auto record = endpoint_record(kv->second.value);
     if (!record.ok() || record->node != node) return process.task + " is elsewhere, it is said";

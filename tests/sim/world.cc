@@ -186,6 +186,7 @@ void World::power_off(int id) {
     part.kept.clear();
     part.fetched.clear();
     part.unbound.clear();
+    part.unbinding.clear();
   }
   for (auto& [name, process] : processes_) {
     const auto copy = process->copies.find(id);

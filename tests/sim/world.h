@@ -81,6 +81,7 @@ struct PartState {
   std::set<std::string> kept;                         // sealed stores of a file server
   std::map<std::string, int> fetched;                 // by migration: parts of what is owed
   std::vector<EndpointRecord> unbound;                // to be bound again
+  std::map<uint32_t, std::string> unbinding;          // asked for, not answered: slot, task
   uint32_t doorbell_seen = 0;
   bool doorbell_scheduled = false;
 };
@@ -175,7 +176,8 @@ class World {
   void ask_for_migration();
   void hide_outcome(int source, int target);
   SimProcess& any_process();
-  void bind_another(const SimProcess& process);
+  void bind_another(SimProcess& process);
+  void unbind_another(const SimProcess& process);
   void cancel_something();
   void count(const char* fault) { ++tally_.faults[fault]; }
   void heal();
