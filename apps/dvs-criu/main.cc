@@ -108,7 +108,8 @@ criu_rpc::Request request_of(const Job& job) {
   return request;
 }
 
-// criu waits for ever for a tree whose first process was killed at the gate.
+// criu waits for ever for a tree whose first process was killed at the gate; told in time, it gives
+// the tree up in good order.
 bool is_alive(int pid) {
   char stat[512] = {};
   std::FILE* file = std::fopen(("/proc/" + std::to_string(pid) + "/stat").c_str(), "re");
@@ -154,11 +155,12 @@ bool await_go() {
   return hear() == "go";
 }
 
-bool on_notification(const criu_rpc::Notification& notification) {
+bool on_notification(CriuService& criu, const criu_rpc::Notification& notification) {
   const std::string& script = notification.script();
   // Nothing is stopped yet; what criu knows of itself and the kernel, it knows now.
   if (script == "pre-dump") return await_go();
   if (script == "post-restore") {
+    criu.watch(notification.pid());
     return hold_at_gate(path_of(kImagesFd) + "/gate", [] { say("held"); }) &&
            is_alive(notification.pid());
   }
@@ -173,7 +175,7 @@ bool carry_out(CriuService& criu, const Job& job) {
   if (!criu.send(request_of(job))) return false;
   while (auto response = criu.receive()) {
     if (response->type() != criu_rpc::NOTIFY) return response->success();
-    if (!criu.acknowledge(on_notification(response->notify()))) return false;
+    if (!criu.acknowledge(on_notification(criu, response->notify()))) return false;
   }
   return false;
 }

@@ -1,14 +1,23 @@
 #include "service.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <string>
 
 namespace dvs::helper {
+namespace {
+
+constexpr int kPatienceMs = 2000;
+
+}  // namespace
 
 bool CriuService::start(const char* program) {
   int ends[2];
@@ -34,7 +43,24 @@ bool CriuService::send(const criu_rpc::Request& request) {
          static_cast<ssize_t>(bytes.size());
 }
 
+void CriuService::watch(pid_t pid) {
+  watched_.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+}
+
+// False: the tree's first process has ended, and criu has nothing to say to that.
+bool CriuService::await_words() {
+  std::array<pollfd, 2> polled{{{socket_.get(), POLLIN, 0}, {watched_.get(), POLLIN, 0}}};
+  while (::poll(polled.data(), watched_.valid() ? 2 : 1, -1) < 0 && errno == EINTR) {
+  }
+  if (polled[0].revents != 0) return true;
+  return ::poll(polled.data(), 1, kPatienceMs) != 0;
+}
+
 std::optional<criu_rpc::Response> CriuService::receive() {
+  if (!await_words()) {
+    ::kill(pid_, SIGKILL);
+    return std::nullopt;
+  }
   char bytes[4096];
   ssize_t size = 0;
   while ((size = ::recv(socket_.get(), bytes, sizeof bytes, MSG_TRUNC)) < 0 && errno == EINTR) {

@@ -17,6 +17,9 @@ class CriuService {
 
   bool send(const criu_rpc::Request& request);
   std::optional<criu_rpc::Response> receive();
+  // The first process of the tree. criu waits for ever for one that ends before it runs by itself:
+  // once it has ended, receive() ends criu when it says nothing for some time.
+  void watch(pid_t pid);
   // Lets criu go on after a notification, or give up.
   bool acknowledge(bool success);
 
@@ -24,8 +27,11 @@ class CriuService {
   int finish();
 
  private:
+  bool await_words();
+
   UniqueFd socket_;
   pid_t pid_ = -1;
+  UniqueFd watched_;  // pidfd
 };
 
 }  // namespace dvs::helper

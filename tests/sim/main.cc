@@ -116,6 +116,10 @@ int run(const Asked& asked) {
   const Json report = summary(outcome.tally, took.count());
   std::printf("%s\n", report.dump(2).c_str());
   if (!asked.output.empty()) std::ofstream(asked.output) << report.dump(2) << "\n";
+  if (outcome.failures.empty() && outcome.tally.seeds < asked.seeds) {
+    std::printf("interrupted after %lu of %lu seeds\n", outcome.tally.seeds, asked.seeds);
+    return 1;
+  }
   if (outcome.failures.empty()) {
     return asked.seeds >= kSeedsForAll && print_gaps(outcome.tally) > 0 ? 1 : 0;
   }

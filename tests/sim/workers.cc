@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <spdlog/fmt/fmt.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,12 +30,17 @@ struct Shared {
   std::atomic<uint64_t> handed_out{0};
   std::atomic<uint64_t> done{0};
   std::atomic<uint64_t> failures{0};
+  std::atomic<bool> stopped{false};
 };
+
+// Whoever is told to end, by a signal, tells the others; each ends after its seed.
+Shared* the_shared = nullptr;
+void stop(int) { the_shared->stopped = true; }
 
 // Runs seeds until there are no more. `at` is where it is.
 Outcome work(const Seeds& seeds, Shared& shared, std::atomic<uint64_t>& at) {
   Outcome outcome;
-  while (shared.failures < seeds.most_failures) {
+  while (shared.failures < seeds.most_failures && !shared.stopped) {
     const uint64_t next = shared.handed_out++;
     if (next >= seeds.number) break;
     at = seeds.first + next;
@@ -104,6 +110,8 @@ class Workers {
     void* mapped = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     DVS_CHECK(mapped != MAP_FAILED);
     shared_ = new (mapped) Shared;
+    the_shared = shared_;
+    for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, stop);
     at_ = reinterpret_cast<std::atomic<uint64_t>*>(shared_ + 1);
     for (unsigned i = 0; i < seeds.jobs; ++i) new (&at_[i]) std::atomic<uint64_t>(0);
   }
@@ -140,6 +148,7 @@ class Workers {
     worker.pid = ::fork();
     DVS_CHECK(worker.pid >= 0);
     if (worker.pid > 0) return;
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     const Outcome outcome = work(seeds_, *shared_, at_[index]);
     const std::string text = to_text(to_json(outcome));
     for (size_t sent = 0; sent < text.size();) {

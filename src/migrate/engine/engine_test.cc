@@ -240,6 +240,42 @@ TEST_F(EngineTest, ProcessKilledAtTheGateIsAnError) {
   EXPECT_TRUE(counts(source)) << "the source's copy is untouched";
 }
 
+// The same a moment later: dvs-criu has looked, and criu is about to let it go.
+TEST_F(EngineTest, ProcessKilledWhileItIsLetGoIsAnError) {
+  TestNode source("source");
+  TestNode target("target");
+  const pid_t pid = start(source, "count");
+  const auto held = hold(source, pid, target);
+  ASSERT_NE(held, nullptr);
+  const auto record = read_file(target.site(kImages).dir + "/gate.command");
+  ASSERT_TRUE(record.ok());
+  pid_t criu = 0;
+  pid_t gate = 0;
+  visit_tree(std::stoi(*record), [&](pid_t each) {
+    const auto name = read_file("/proc/" + std::to_string(each) + "/comm");
+    if (gate != 0 && criu == 0) criu = each;  // its child
+    if (name.ok() && *name == "dvs-criu\n") gate = each;
+  });
+  ASSERT_NE(criu, 0);
+  ::kill(criu, SIGSTOP);
+  std::optional<Result<bool>> resumed;
+  held->resume([&](Result<bool> result) { resumed = std::move(result); });
+  const std::string polls = std::to_string(SYS_poll) + " ";
+  ASSERT_TRUE(eventually([&] {  // it has told criu to go on, and waits for what criu says
+    const auto call = read_file("/proc/" + std::to_string(gate) + "/syscall");
+    return call.ok() && call->starts_with(polls);
+  }));
+  ASSERT_TRUE(target.run({"kill", "-9", std::to_string(pid)}).ok());
+  ::kill(criu, SIGCONT);
+  EXPECT_TRUE(eventually([&] {
+    executor_.restart();
+    executor_.run_for(std::chrono::milliseconds(10));
+    return resumed.has_value();
+  }));
+  EXPECT_FALSE(resumed.has_value() && resumed->ok());
+  EXPECT_TRUE(eventually([&] { return target.members().empty(); }));
+}
+
 // A dvsd that dies while the tree waits: another one finds it and decides.
 class AdoptTest : public EngineTest {
  protected:
