@@ -10,6 +10,7 @@
 #include <deque>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 namespace dvs {
@@ -240,8 +241,17 @@ Result<Json> body_of(const std::string& text) {
   return body;
 }
 
-// Whether the caller's role is enough; if not, he is told so.
+// Whether the caller's role is enough, and he has not asked too often; if not, he is told so.
 bool Connection::may(const Caller& caller, Role needed, const std::string& path) {
+  const bool named = state_->rate != nullptr && !caller.name.empty();
+  if (named && !state_->rate->take(caller.name, monotonic_ns())) {
+    send_error(429,
+               Error(Code::kUnavailable,
+                     fmt::format("too many requests of {}: {} a second are allowed; try again",
+                                 caller.name, state_->rate->per_second())),
+               "Retry-After: 1\r\n");
+    return false;
+  }
   if (caller.role >= needed) return true;
   if (caller.role == Role::kAnybody) {
     send_error(401, Error(Code::kDenied, "who are you? No certificate or token with a role came"),

@@ -5,6 +5,7 @@
 #include <boost/asio/local/stream_protocol.hpp>
 #include <memory>
 
+#include "api/rate_limit.h"
 #include "api/router.h"
 
 namespace dvs {
@@ -17,6 +18,7 @@ struct ServerState {
   HttpLimits limits;
   std::shared_ptr<const tls::Identity> identity;  // of a server inside TLS
   std::shared_ptr<const ApiTokens> tokens;        // null: none
+  std::shared_ptr<RateLimit> rate;                // null: none
 };
 
 // Owns itself by its pending operations; a Responder keeps it too.

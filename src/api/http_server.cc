@@ -223,6 +223,9 @@ Result<std::unique_ptr<HttpServer>> open_https_server(Executor& executor, HttpsO
   state->identity = std::move(options.identity);
   state->tokens = std::move(options.tokens);
   state->limits = options.limits;
+  if (options.limits.requests_per_second > 0) {
+    state->rate = std::make_shared<RateLimit>(options.limits.requests_per_second);
+  }
   auto server = std::make_shared<Server<Tcp>>(executor, std::move(acceptor), std::move(state));
   return std::unique_ptr<HttpServer>(std::make_unique<ServerHandle<Tcp>>(std::move(server), port));
 }

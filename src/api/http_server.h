@@ -72,10 +72,12 @@ Result<std::unique_ptr<HttpServer>> open_http_server(Executor& executor,
                                                      const std::string& socket_path,
                                                      const std::string& group = {});
 
-// How much of a server those can take who have not yet said what they want.
+// How much of a server those can take who have not yet said what they want, and those who have.
 struct HttpLimits {
   std::chrono::milliseconds request{10'000};  // for a whole request, handshake included, to arrive
   size_t clients = 256;  // at a time; then the oldest of those without a request has to go
+  // Of each caller inside TLS, who has a name; more is answered 429. 0: as many as he likes.
+  double requests_per_second = 200;
 };
 
 // Listens on TCP, for TLS 1.3. A caller is who his certificate says, by a role as its unit, or else

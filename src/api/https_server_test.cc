@@ -8,6 +8,7 @@
 #include <boost/asio/post.hpp>
 #include <filesystem>
 #include <future>
+#include <map>
 #include <thread>
 
 #include "api/http_server.h"
@@ -144,6 +145,20 @@ TEST_F(HttpsServerTest, AStrangerLearnsNothing) {
     EXPECT_EQ(ask(path, "n1"), 401) << path;
   }
   EXPECT_EQ(ask("/anybody"), 200);
+}
+
+// The others are answered as before.
+TEST_F(HttpsServerTest, WhoAsksTooOftenIsToldSo) {
+  options_.limits.requests_per_second = 1;
+  certify("alice", "view");
+  certify("bob", "view");
+  start();
+  std::map<int, int> answers;
+  for (int i = 0; i < 20; ++i) ++answers[ask("/view", "alice")];
+  EXPECT_GE(answers[200], 1);
+  EXPECT_GT(answers[429], 0);
+  EXPECT_EQ(answers[200] + answers[429], 20);
+  EXPECT_EQ(ask("/view", "bob"), 200);
 }
 
 TEST_F(HttpsServerTest, WhoStallsIsCutOff) {

@@ -1,6 +1,9 @@
 // Links against strangers, damaged bytes and silence.
 #include <poll.h>
 
+#include <atomic>
+#include <thread>
+
 #include "proxy/link_testing.h"
 
 namespace dvs::link_testing {
@@ -130,6 +133,46 @@ TEST_F(LinkFaultTest, AFloodOfSilentConnectionsKeepsNobodyOut) {
 }
 
 // It says that it lives, and never reads: what waits for it is bounded, and so is the time.
+// It gets its turn like everybody else: between two frames of another peer no more of its own are
+// looked at than come by a few reads.
+TEST_F(LinkFaultTest, APeerThatFloodsTakesTurnsWithTheOthers) {
+  open_pair();
+  high.links->expect(0, "n0", loopback(), 1);
+  const std::string frame = wire::encode_frame(FrameType::kOperation, "flood");
+  std::string much;
+  while (much.size() < (1u << 20)) much += frame;
+  RawPeer flooder(high.links->port());
+  flooder.write(hello_frame(good_hello(0, 2)));
+  ASSERT_TRUE(run_until(executor, [&] { return high.up[0]; }));
+  std::atomic<bool> over = false;
+  std::thread flood([&] {
+    while (!over && flooder.try_write(much)) continue;
+  });
+  size_t flooded = 0;
+  size_t most = 0;
+  int mine = 0;
+  high.on_frame = [&](NodeId peer) {
+    high.frames.clear();
+    if (peer == 0) ++flooded;
+    if (peer != 1) return;
+    most = std::max(most, std::exchange(flooded, 0));
+    ++mine;
+    if (mine < 200) {
+      ASSERT_TRUE(low.send(2, "mine"));
+    }
+  };
+  ASSERT_TRUE(run_until(executor, [&] { return flooded > 0; }));
+  flooded = 0;
+  ASSERT_TRUE(low.send(2, "mine"));
+  EXPECT_TRUE(run_until(executor, [&] { return mine == 200; }));
+  over = true;
+  high.close();  // that ends its write
+  flood.join();
+  constexpr size_t kRead = 64u << 10;
+  EXPECT_LE(most, 8 * kRead / frame.size());
+  EXPECT_TRUE(low.downs.empty() || low.downs.size() == 1);
+}
+
 TEST_F(LinkFaultTest, APeerThatTakesNothingIsClosed) {
   high.options.ping = milliseconds(20);
   high.options.silence = milliseconds(300);
