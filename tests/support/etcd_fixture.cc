@@ -121,6 +121,32 @@ Result<std::unique_ptr<EtcdFixture>> EtcdFixture::create(Tls tls) {
   return started.error();
 }
 
+Result<std::vector<std::unique_ptr<EtcdFixture>>> EtcdFixture::create_members(size_t number) {
+  Status started;
+  for (int attempt = 0; attempt < kStartAttempts; ++attempt) {
+    std::vector<std::unique_ptr<EtcdFixture>> members;
+    std::string all;
+    for (size_t i = 0; i < number; ++i) {
+      std::string dir = "/dev/shm/dvs-test-etcd.XXXXXX";
+      if (::mkdtemp(dir.data()) == nullptr) return errno_error("cannot create " + dir);
+      members.emplace_back(new EtcdFixture(dir, {}));
+      members[i]->name_ = "m" + std::to_string(i);
+      members[i]->choose_ports();
+      all += (i == 0 ? "" : ",") + members[i]->name_ + "=" + members[i]->peer_url();
+    }
+    for (const auto& member : members) {
+      member->members_ = all;
+      member->spawn_etcd();
+    }
+    started = {};
+    for (const auto& member : members) {
+      if (started.ok()) started = member->wait_until_ready();
+    }
+    if (started.ok()) return members;
+  }
+  return started.error();
+}
+
 EtcdFixture::~EtcdFixture() {
   kill();
   const Status removed = remove_tree(dir_);
@@ -140,14 +166,22 @@ void EtcdFixture::choose_ports() {
   while (health_port_ == client_port_ || health_port_ == peer_port_);
 }
 
+std::string EtcdFixture::peer_url() const { return local_url(peer_port_); }
+
 Status EtcdFixture::start() {
+  spawn_etcd();
+  return wait_until_ready();
+}
+
+void EtcdFixture::spawn_etcd() {
   DVS_CHECK(pid_ < 0, "etcd runs already");
-  const std::string peer = local_url(peer_port_);
+  const std::string peer = peer_url();
   std::vector<std::string> arguments = {
-      "etcd", "--name", "test", "--data-dir", dir_ + "/data", "--logger", "zap",
+      "etcd", "--name", name_, "--data-dir", dir_ + "/data", "--logger", "zap",
       "--listen-client-urls", url(), "--advertise-client-urls", url(), "--listen-peer-urls", peer,
-      "--initial-advertise-peer-urls", peer, "--initial-cluster", "test=" + peer,
-      "--listen-metrics-urls", local_url(health_port_), "--unsafe-no-fsync",
+      "--initial-advertise-peer-urls", peer, "--initial-cluster",
+      members_.empty() ? name_ + "=" + peer : members_, "--listen-metrics-urls",
+      local_url(health_port_), "--unsafe-no-fsync",
       // Leases have at least 1.5 election timeouts: allows those of one second.
       "--heartbeat-interval", "50", "--election-timeout", "500"};
   if (!tls_.authority.empty()) {
@@ -155,7 +189,6 @@ Status EtcdFixture::start() {
                                        "--cert-file", tls_.certificate, "--key-file", tls_.key});
   }
   pid_ = spawn(std::move(arguments), dir_ + "/log");
-  return wait_until_ready();
 }
 
 Status EtcdFixture::wait_until_ready() {

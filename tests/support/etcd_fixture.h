@@ -1,4 +1,5 @@
-// A private single-member etcd for a test: its own ports on the loopback, its data on tmpfs.
+// A private etcd for a test, of one member or more: its own ports on the loopback, its data on
+// tmpfs.
 #pragma once
 
 #include <sys/types.h>
@@ -6,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 
@@ -21,6 +23,8 @@ class EtcdFixture {
     std::string authority, certificate, key;
   };
   static Result<std::unique_ptr<EtcdFixture>> create(Tls tls);
+  // The members of one cluster, each as above.
+  static Result<std::vector<std::unique_ptr<EtcdFixture>>> create_members(size_t number);
   ~EtcdFixture();
   EtcdFixture(const EtcdFixture&) = delete;
   EtcdFixture& operator=(const EtcdFixture&) = delete;
@@ -37,12 +41,16 @@ class EtcdFixture {
  private:
   EtcdFixture(std::string dir, Tls tls);
   void choose_ports();
+  std::string peer_url() const;
+  void spawn_etcd();
   Status wait_until_ready();
   bool has_ended();
   Error failure(const std::string& what) const;
 
   const std::string dir_;
   const Tls tls_;  // empty: plain
+  std::string name_ = "test";
+  std::string members_;  // "NAME=URL,...", of all; empty: it is the only one
   int client_port_ = 0;
   int peer_port_ = 0;
   int health_port_ = 0;  // never inside TLS
