@@ -5,6 +5,7 @@
 
 #include "base/base64.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "mover/tracker.h"
 
@@ -40,6 +41,7 @@ void Conductor::start(Done<bool> done) {
     if (!loaded.ok()) return done(loaded.error());
     for (const auto& [name, node] : cluster_.nodes()) on_node(name);
     for (const auto& [name, dc] : cluster_.dcs()) on_dc(name);
+    close_left_parts();
     cluster_.follow(*this);
     learn_cpu();
     done(true);
@@ -162,10 +164,14 @@ void Conductor::on_node(const std::string& name) {
   for (const auto& [dc, part] : parts_) part->update_nodes();
 }
 
+bool Conductor::spans_this_node(const DcRecord* dc) const {
+  return dc != nullptr &&
+         std::find(dc->nodes.begin(), dc->nodes.end(), context_.config.name) != dc->nodes.end();
+}
+
 void Conductor::on_dc(const std::string& name) {
   const DcRecord* record = cluster_.dc(name);
-  const bool mine = record != nullptr && std::find(record->nodes.begin(), record->nodes.end(),
-                                                   context_.config.name) != record->nodes.end();
+  const bool mine = spans_this_node(record);
   if (closing_.count(name) != 0) return;
   auto existing = part(name);
   if (mine && existing == nullptr) {
@@ -174,6 +180,24 @@ void Conductor::on_dc(const std::string& name) {
     existing->update_record(*record);
   } else if (existing != nullptr) {
     close_part(name, existing);
+  } else if (cluster_.parts(name).count(context_.config.name) != 0) {
+    presence_.remove(cluster_.keys().part(name, context_.config.name), [] {});  // it was an error
+  }
+}
+
+// Of DCs that were removed, or taken from this node, while it had no dvsd.
+void Conductor::close_left_parts() {
+  const auto names = list_dir(paths::dc_dir(context_.config.run_dir, ""));
+  if (!names.ok()) return;
+  for (const std::string& name : *names) {
+    if (spans_this_node(cluster_.dc(name)) || !is_name(name)) continue;
+    log::info("DC {}: it was removed meanwhile", name);
+    auto left = DcPart::find_left(context_, name);
+    if (left.ok()) {
+      close_part(name, *left);
+    } else {
+      presence_.remove(cluster_.keys().part(name, context_.config.name), [] {});
+    }
   }
 }
 

@@ -54,9 +54,11 @@ class Conductor : private Cluster::Listener, private Peers {
   Status open_links_and_parts();
   void on_frame(NodeId peer, const wire::Frame& frame);
   void close_part(const std::string& name, const std::shared_ptr<DcPart>& part);
+  void close_left_parts();
   void open_part(const DcRecord& record);
   void publish_part(const std::string& dc, const PartRecord& part);
   std::shared_ptr<DcPart> part(const std::string& dc) const;
+  bool spans_this_node(const DcRecord* dc) const;  // null: it does not
   std::shared_ptr<DcPart> part_by_id(int dcid) const;
   std::optional<NodeId> id_of(const std::string& node) const;
   void on_node(const std::string& name) override;

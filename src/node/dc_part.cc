@@ -86,9 +86,25 @@ void DcPart::open(NodeContext& context, const DcRecord& record,
   part->create(std::move(done));
 }
 
-Status DcPart::reopen() {
+Result<std::shared_ptr<DcPart>> DcPart::find_left(NodeContext& context, const std::string& name) {
+  DcRecord record;
+  record.name = name;
+  std::shared_ptr<DcPart> part(new DcPart(context, record));
+  const auto json = part->saved();
+  const auto id = json.ok() ? json_get<int>(*json, "id") : Result<int>(json.error());
+  if (id.ok()) part->record_.id = *id;
+  if (id.ok() && part->reopen().ok()) return part;
+  DVS_TRY(remove_tree(part->dir_));
+  return Error(Code::kNotFound, "nothing of DC " + name + " runs here");
+}
+
+Result<Json> DcPart::saved() const {
   DVS_ASSIGN(std::string text, read_file(dir_ + "/dc.json"));
-  DVS_ASSIGN(Json json, parse_json(text));
+  return parse_json(text);
+}
+
+Status DcPart::reopen() {
+  DVS_ASSIGN(Json json, saved());
   DVS_ASSIGN(int id, json_get<int>(json, "id"));
   if (id != record_.id) return Error(Code::kNotFound, "another DC of that name");
   ContainerHandle handle;

@@ -71,6 +71,9 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   // what recover() has seen must find the part), or creates it.
   static void open(NodeContext& context, const DcRecord& record,
                    Done<std::shared_ptr<DcPart>> done);
+  // What an earlier dvsd had of a DC that there is no more, to be destroyed. kNotFound: its
+  // processes have ended with its container; what was left has been removed.
+  static Result<std::shared_ptr<DcPart>> find_left(NodeContext& context, const std::string& name);
   ~DcPart() override;
 
   const DcRecord& record() const { return record_; }
@@ -170,6 +173,7 @@ class DcPart : public std::enable_shared_from_this<DcPart>,
   Status reopen();
   Status prepare_directory();
   void save() const;
+  Result<Json> saved() const;
   void save_task(const Task& task) const;
   void load_tasks();
   std::vector<pid_t> known_pids() const;

@@ -1,5 +1,8 @@
 // DCs and nodes come, grow, shrink and go.
+#include <signal.h>
+
 #include <set>
+#include <thread>
 
 #include "cluster_fixture.h"
 
@@ -41,6 +44,27 @@ TEST_F(DcLife, RemovedOnlyWhenEmptyUnlessForced) {
   EXPECT_REFUSED(call("GET", "/v1/processes?dc=lab"), Code::kNotFound, "lab");
   ASSERT_OK(call("POST", "/v1/dcs", {{"name", "lab"}, {"nodes", {"n1", "n2"}}}));
   expect_serves(run("lab", "n1", 5, {"echo_server"}), "n2");
+}
+
+// The next dvsd of that node finds a part of a DC that there is no more.
+TEST_F(DcLife, WhatIsRemovedWhileADvsdIsAwayIsGoneWhenItIsBack) {
+  make_dc("lab");
+  const Process server = run("lab", "n2", 5, {"echo_server"});
+  ASSERT_TRUE(wait_log(server, "ready"));
+  const std::vector<pid_t> pids = host_pids(server);
+  ASSERT_EQ(pids.size(), 1u);
+  const pid_t dvsd = node("n2").dvsd_pid;
+  ASSERT_EQ(::kill(dvsd, SIGSTOP), 0);
+  Result<Json> removed(Error(Code::kInternal, "not asked yet"));
+  std::thread removal([&] { removed = call("DELETE", "/v1/dcs/lab?force=1"); });
+  EXPECT_TRUE(eventually([&] { return !call("GET", "/v1/processes?dc=lab").ok(); }));
+  ASSERT_EQ(::kill(dvsd, SIGKILL), 0);
+  await_dvsd("n2", dvsd);
+  removal.join();
+  EXPECT_OK(removed) << "the removal waits for it";
+  EXPECT_TRUE(eventually([&] { return ::kill(pids[0], 0) != 0; })) << "the process runs on";
+  ASSERT_OK(call("POST", "/v1/dcs", {{"name", "lab"}, {"nodes", {"n1", "n2"}}}));
+  expect_serves(run("lab", "n2", 5, {"echo_server"}), "n1");
 }
 
 TEST_F(DcLife, ProcessIdsAreUniqueAndOthersCannotBeSeen) {
