@@ -396,7 +396,13 @@ Status Bindings::check_bound(const std::string& task) const {
                "again; try again");
 }
 
-void Bindings::leave(const std::vector<uint32_t>& slots, NodeId to, uint32_t epoch) {
+// What its process has meanwhile unbound there is not to be bound by this node, should it come back
+// soon.
+void Bindings::leave(const std::string& task, const std::vector<uint32_t>& slots, NodeId to,
+                     uint32_t epoch) {
+  for (const EndpointRecord& each : host_.unbound()) {
+    if (each.task == task) remember_unbound(each.slot, std::nullopt);
+  }
   for (const uint32_t slot : slots) forget(slot);
   dvk::commit_away(region_, slots, to, epoch);
   for (const uint32_t slot : slots) place(slot);

@@ -114,8 +114,9 @@ class Bindings {
   Status check(const std::string& task, const std::vector<uint32_t>& slots) const;
   // An Error: it would stay without what is about to be bound again here.
   Status check_bound(const std::string& task) const;
-  // COMMIT at the source: the endpoints are that node's.
-  void leave(const std::vector<uint32_t>& slots, NodeId to, uint32_t epoch);
+  // COMMIT at the source: the endpoints are that node's, and what was to be bound again too.
+  void leave(const std::string& task, const std::vector<uint32_t>& slots, NodeId to,
+             uint32_t epoch);
   // ... at the target: binds what the capsule has brought.
   void arrive(const std::string& task, const std::vector<uint32_t>& slots, dvk::Capsule capsule,
               uint32_t epoch, std::function<void()> then);

@@ -204,7 +204,7 @@ void DcPart::go_on(const MigrationRecord& record, Done<bool> done) {
 // COMMIT: what is left here are the mirrors, and the frozen copy.
 void DcPart::let_go(const MigrationRecord& record) {
   log::info("migration {}: task {} has left for {}", record.id, record.task, record.target);
-  bindings_.leave(record.slots, node_id(record.target).value_or(0),
+  bindings_.leave(record.task, record.slots, node_id(record.target).value_or(0),
                   committed_epoch(context_.cluster, record));
   if (const auto task = tasks_.find(record.task); task != tasks_.end()) {
     task->second.departed = true;

@@ -155,6 +155,20 @@ TEST_F(BindingsTest, ItCannotBeUnboundBeforeItIsBoundAgain) {
   EXPECT_FALSE(is_bound());
 }
 
+// It has unbound the endpoint where it was, and is back before this node has tried again.
+TEST_F(BindingsTest, NotForAProcessThatHasLeftAndComesBackWithoutIt) {
+  bind();
+  may_have_left_ = true;
+  lose_lease();
+  settle(kSecond / 10);
+  ASSERT_FALSE(is_bound());
+  bindings_.leave("t", {slot_}, 1, 2);
+  may_have_left_ = false;
+  settle();
+  EXPECT_FALSE(is_bound());
+  EXPECT_TRUE(unbound_.empty());
+}
+
 // The directory did not answer, and had done it: that is found out by the news.
 TEST_F(BindingsTest, AnAttemptThatWasNotAnsweredIsOverBeforeItCanBeUnbound) {
   bindings_.bind_until_done(record());

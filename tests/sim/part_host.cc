@@ -147,7 +147,7 @@ void Part::go_on(const MigrationRecord& record, Done<bool> done) {
 }
 
 void Part::let_go(const MigrationRecord& record) {
-  bindings_.leave(record.slots, static_cast<NodeId>(id_of(record.target)),
+  bindings_.leave(record.task, record.slots, static_cast<NodeId>(id_of(record.target)),
                   committed_epoch(cluster_, record));
   if (world_.has_bug(Bug::kEndedWhileOwed)) {
     world_.set_copy(process(record.task), machine_.id, std::nullopt);
