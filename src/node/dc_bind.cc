@@ -59,8 +59,7 @@ EndpointRecord DcPart::record_of(uint32_t slot, const std::string& task,
   return record;
 }
 
-// A part that is going on to be removed does nothing any more; recovered_ is false until what
-// earlier migrations have left is known.
+// Before what earlier migrations have left is known, anything may be.
 bool DcPart::is_migrating(const std::string& task) const {
   return !recovered_ || participant_.migrates(task);
 }

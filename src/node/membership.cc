@@ -2,9 +2,7 @@
 #include <algorithm>
 #include <set>
 
-#include "base/clock.h"
 #include "base/file.h"
-#include "base/log.h"
 #include "node/conductor.h"
 
 namespace dvs {

@@ -97,6 +97,12 @@ pid_t spawn(std::vector<std::string> arguments, const std::string& log_path) {
   return pid;
 }
 
+Result<std::string> make_directory() {
+  std::string dir = "/dev/shm/dvs-test-etcd.XXXXXX";
+  if (::mkdtemp(dir.data()) == nullptr) return errno_error("cannot create " + dir);
+  return dir;
+}
+
 std::string local_url(int port) { return "http://127.0.0.1:" + std::to_string(port); }
 
 }  // namespace
@@ -106,8 +112,7 @@ EtcdFixture::EtcdFixture(std::string dir, Tls tls) : dir_(std::move(dir)), tls_(
 Result<std::unique_ptr<EtcdFixture>> EtcdFixture::create() { return create({}); }
 
 Result<std::unique_ptr<EtcdFixture>> EtcdFixture::create(Tls tls) {
-  std::string dir = "/dev/shm/dvs-test-etcd.XXXXXX";
-  if (::mkdtemp(dir.data()) == nullptr) return errno_error("cannot create " + dir);
+  DVS_ASSIGN(const std::string dir, make_directory());
   std::unique_ptr<EtcdFixture> fixture(new EtcdFixture(dir, std::move(tls)));
   // Another program may take a port between our look and etcd's start: then with other ports.
   Status started;
@@ -127,8 +132,7 @@ Result<std::vector<std::unique_ptr<EtcdFixture>>> EtcdFixture::create_members(si
     std::vector<std::unique_ptr<EtcdFixture>> members;
     std::string all;
     for (size_t i = 0; i < number; ++i) {
-      std::string dir = "/dev/shm/dvs-test-etcd.XXXXXX";
-      if (::mkdtemp(dir.data()) == nullptr) return errno_error("cannot create " + dir);
+      DVS_ASSIGN(const std::string dir, make_directory());
       members.emplace_back(new EtcdFixture(dir, {}));
       members[i]->name_ = "m" + std::to_string(i);
       members[i]->choose_ports();
